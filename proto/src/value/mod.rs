@@ -1,0 +1,1 @@
+//! Values: what a shared object holds and a call carries.

@@ -1,0 +1,2 @@
+//! The `byproxy` command.
+fn main() {}

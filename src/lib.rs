@@ -1,0 +1,3 @@
+//! Python's `multiprocessing.Manager` reborn in Rust.
+#[cfg(not(target_os = "linux"))]
+compile_error!("byproxy runs on Linux only: it rests on memfd, pidfd, epoll and futexes");
