@@ -1,0 +1,78 @@
+//! The seam between proxies and whatever hosts their objects.
+//!
+//! A proxy knows a [`Backend`] and an object id, nothing else. The arguments of a call are bytes in a buffer of the calling thread; the
+//! reply comes back as borrowed bytes, through a visitor, so that a call allocates nothing on its way. Two backends exist:
+//! [`Embedded`](crate::embedded::Embedded) drives an engine in this process, `Remote` is a session with a server process.
+
+use crate::error::Error;
+use byproxy_proto::address::Address;
+use byproxy_proto::op::{Operation, Wait};
+use std::cell::Cell;
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One call, borrowed from whoever makes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    /// What to do.
+    pub(crate) operation: Operation,
+    /// The object to do it to; zero for the server itself.
+    pub(crate) object: u64,
+    /// One encoded List value: the arguments. Within the limits of values already.
+    pub(crate) arguments: &'a [u8],
+    /// How long the arguments tell the server to wait, repeated so that no backend has to read them: [`Wait::TRY`] unless the
+    /// operation may block. The server counts the time; a backend only chooses a lane by it, or when to look at the clock.
+    pub(crate) wait: Wait,
+}
+
+/// What a call returned, borrowed from where it arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer<'a> {
+    /// The objects of which this answer hands one reference each to the caller, repeated where it hands over several.
+    pub(crate) handed: &'a [u64],
+    /// One encoded value. Of a server in another process it is not checked yet.
+    pub(crate) result: &'a [u8],
+}
+
+/// Whatever hosts objects: it takes calls and references, for every thread of this process.
+pub(crate) trait Backend: Send + Sync + Debug {
+    /// The server's random number, which tokens carry.
+    fn instance(&self) -> u128;
+
+    /// Where the server listens; nothing if it is in this process.
+    fn address(&self) -> Option<Address>;
+
+    /// Makes one call and waits for its one reply.
+    ///
+    /// `visit` sees a successful reply exactly once, on this thread, and nothing of this backend is locked meanwhile: it may make calls
+    /// and drop handles. Whatever the reply delivers is confirmed after `visit` has returned, and declined if it unwinds.
+    ///
+    /// # Errors
+    /// A fault comes back by [`Error::from_fault`]. A lost connection is [`Error::Gone`], or [`Error::OutcomeUnknown`] if the request
+    /// may have reached the server and its operation mutates. A request over the server's frame limit is [`Error::TooLarge`] and has
+    /// not been sent. `visit` has not run in any of these cases, unless confirming a delivery failed: then what it saw is the server's
+    /// again, and the caller throws it away.
+    fn call(&self, request: Request<'_>, visit: &mut dyn FnMut(Answer<'_>)) -> Result<(), Error>;
+
+    /// Gives back one reference to an object. Never waits for an answer and never fails: a session that is over has none left.
+    fn release(&self, object: u64);
+
+    /// Ends this process's session: every proxy of it answers `Gone` from now on, and calls that wait return it. Idempotent.
+    fn close(&self);
+}
+
+/// A number for the calling thread that no other thread of this process has had or will have; never zero.
+pub(crate) fn thread_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    thread_local! {
+        static NUMBER: Cell<u64> = const { Cell::new(0) };
+    }
+    NUMBER.with(|number| match number.get() {
+        0 => {
+            let fresh = NEXT.fetch_add(1, Ordering::Relaxed);
+            number.set(fresh);
+            fresh
+        }
+        known => known,
+    })
+}
