@@ -1,0 +1,9 @@
+//! Conventions that a machine can hold.
+//!
+//! These tests read the project's own files and compile nothing of it but the tables they compare with. Each message names the file,
+//! the rule and the way out. A rule that is wrong is changed here, in the open, not worked around.
+
+mod facts;
+mod layers;
+mod source;
+mod text;
