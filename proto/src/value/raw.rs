@@ -1,0 +1,283 @@
+//! A checked value that stays bytes, and views into it.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::reader::Reader;
+use super::{DecodeError, Limits, Malformed, Token, Value, from_slice, tag, walk};
+
+/// One value, encoded, in canonical form: a view of its bytes.
+///
+/// Looking into it never fails and never panics; where the question does not suit the value, the answer is `None`.
+///
+/// ```
+/// use byproxy_proto::value::{self, Limits, Raw};
+///
+/// let bytes = value::to_vec(&("a", 7), &Limits::default())?;
+/// let raw = Raw::check(&bytes, &Limits::default()).unwrap();
+/// let items: Vec<_> = raw.list_items().unwrap().collect();
+/// assert_eq!((items[0].as_str(), items[1].as_int()), (Some("a"), Some(7)));
+/// # Ok::<(), value::EncodeError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Raw<'a>(&'a [u8]);
+
+impl<'a> Raw<'a> {
+    /// Checks that `bytes` are one value, all of them.
+    #[inline]
+    pub fn check(bytes: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
+        let (raw, rest) = Self::take(bytes, limits)?;
+        if rest.is_empty() {
+            Ok(raw)
+        } else {
+            Err(Malformed::Trailing(rest.len()).into())
+        }
+    }
+
+    /// Checks the one value at the front of `bytes`; the second half is what follows it.
+    #[inline]
+    pub fn take(bytes: &'a [u8], limits: &Limits) -> Result<(Self, &'a [u8]), DecodeError> {
+        let len = walk(bytes, limits, |_| {})?;
+        let (value, rest) = bytes.split_at_checked(len).ok_or(Malformed::CutShort)?;
+        Ok((Self(value), rest))
+    }
+
+    /// Takes bytes that were checked before, or written by this module. Others give wrong answers, not undefined ones.
+    #[inline]
+    pub const fn assume_checked(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The value's bytes.
+    #[inline]
+    pub const fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Reads the value as `T`.
+    #[inline]
+    pub fn decode<T: Deserialize<'a>>(self) -> Result<T, DecodeError> {
+        from_slice(self.0, &self.own_limits())
+    }
+
+    /// The value as a tree.
+    pub fn to_value(self) -> Result<Value, DecodeError> {
+        self.decode()
+    }
+
+    /// What messages call a value of this type: `str`, `list`, …
+    pub fn type_name(self) -> &'static str {
+        tag::name(self.tag())
+    }
+
+    /// Whether it is `None`.
+    #[inline]
+    pub fn is_none(self) -> bool {
+        self.tag() == tag::NONE
+    }
+
+    /// The boolean, if it is one.
+    #[inline]
+    pub fn as_bool(self) -> Option<bool> {
+        self.after(tag::BOOL)?.boolean().ok()
+    }
+
+    /// The integer, if it is one that fits.
+    #[inline]
+    pub fn as_int(self) -> Option<i128> {
+        let (negative, magnitude) = self.after(tag::INT)?.int().ok()?;
+        if negative {
+            Some(0_i128.wrapping_sub_unsigned(magnitude))
+        } else {
+            magnitude.try_into().ok()
+        }
+    }
+
+    /// The float, if it is one. An integer is none.
+    #[inline]
+    pub fn as_float(self) -> Option<f64> {
+        self.after(tag::FLOAT)?.float().ok()
+    }
+
+    /// The string, if it is one.
+    #[inline]
+    pub fn as_str(self) -> Option<&'a str> {
+        self.after(tag::STR)?.string().ok()
+    }
+
+    /// The bytes, if it is a bytes value.
+    #[inline]
+    pub fn as_bytes(self) -> Option<&'a [u8]> {
+        self.after(tag::BYTES)?.bytes_counted().ok()
+    }
+
+    /// The token, if it is a proxy.
+    #[inline]
+    pub fn as_token(self) -> Option<Token> {
+        Token::read_body(&mut self.after(tag::PROXY)?).ok()
+    }
+
+    /// The elements, if it is a list.
+    #[inline]
+    pub fn list_items(self) -> Option<ListItems<'a>> {
+        let mut reader = self.after(tag::LIST)?;
+        let left = reader.count(1).ok()?;
+        Some(ListItems { reader, left })
+    }
+
+    /// The pairs in their order, if it is a dict.
+    #[inline]
+    pub fn dict_items(self) -> Option<DictItems<'a>> {
+        let mut reader = self.after(tag::DICT)?;
+        let left = reader.count(2).ok()?;
+        Some(DictItems(ListItems { reader, left: 2 * left }))
+    }
+
+    /// Every proxy in it, however deep, in order; the same object as often as it occurs.
+    #[inline]
+    pub fn tokens(self) -> Tokens<'a> {
+        Tokens {
+            reader: Reader::new(self.0),
+        }
+    }
+
+    /// Whether there is any proxy in it.
+    #[inline]
+    pub fn has_tokens(self) -> bool {
+        self.tokens().next().is_some()
+    }
+
+    #[inline]
+    fn tag(self) -> u8 {
+        self.0.first().copied().unwrap_or(u8::MAX)
+    }
+
+    /// What follows the tag, if it is this one.
+    #[inline]
+    fn after(self, tag: u8) -> Option<Reader<'a>> {
+        let (&found, rest) = self.0.split_first()?;
+        (found == tag).then_some(Reader { rest })
+    }
+
+    /// It passed some limit already: none but its depth is left to hold.
+    fn own_limits(self) -> Limits {
+        Limits {
+            bytes: self.0.len(),
+            depth: Limits::DEPTH_MAX,
+            memory: usize::MAX,
+        }
+    }
+}
+
+impl fmt::Display for Raw<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to_value() {
+            Ok(value) => write!(f, "{value}"),
+            Err(error) => write!(f, "<{error}>"),
+        }
+    }
+}
+
+impl fmt::Debug for Raw<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Raw({self})")
+    }
+}
+
+/// The elements of an encoded list.
+#[derive(Debug, Clone)]
+pub struct ListItems<'a> {
+    reader: Reader<'a>,
+    left: usize,
+}
+
+impl<'a> Iterator for ListItems<'a> {
+    type Item = Raw<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Raw<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let start = self.reader.rest;
+        skip(&mut self.reader)?;
+        start
+            .split_at_checked(start.len() - self.reader.rest.len())
+            .map(|(item, _)| Raw(item))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for ListItems<'_> {}
+
+/// The pairs of an encoded dict.
+#[derive(Debug, Clone)]
+pub struct DictItems<'a>(ListItems<'a>);
+
+impl<'a> Iterator for DictItems<'a> {
+    type Item = (Raw<'a>, Raw<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<(Raw<'a>, Raw<'a>)> {
+        Some((self.0.next()?, self.0.next()?))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.0.left / 2, Some(self.0.left / 2))
+    }
+}
+
+impl ExactSizeIterator for DictItems<'_> {}
+
+/// The proxies in an encoded value.
+#[derive(Debug, Clone)]
+pub struct Tokens<'a> {
+    reader: Reader<'a>,
+}
+
+impl Iterator for Tokens<'_> {
+    type Item = Token;
+
+    #[inline]
+    fn next(&mut self) -> Option<Token> {
+        // Parts follow their header directly, so depth does not matter: one look at each tag in turn.
+        while let Ok(tag) = self.reader.byte() {
+            if tag == tag::PROXY {
+                return Token::read_body(&mut self.reader).ok();
+            }
+            payload(tag, &mut self.reader).ok()?;
+        }
+        None
+    }
+}
+
+/// Passes over the next value without checking it again.
+#[inline]
+pub(crate) fn skip(reader: &mut Reader<'_>) -> Option<()> {
+    let mut values_left = 1_usize;
+    while values_left > 0 {
+        let tag = reader.byte().ok()?;
+        let parts = payload(tag, reader).ok()?;
+        values_left = (values_left - 1).checked_add(parts)?;
+    }
+    Some(())
+}
+
+/// Passes over what follows `tag` up to the first part; the answer is how many values follow as parts.
+#[inline]
+fn payload(tag: u8, reader: &mut Reader<'_>) -> Result<usize, Malformed> {
+    match tag {
+        tag::NONE => Ok(0),
+        tag::SOME => Ok(1),
+        tag::BOOL => reader.byte().map(|_| 0),
+        tag::INT => reader.int().map(|_| 0),
+        tag::FLOAT => reader.float().map(|_| 0),
+        tag::STR | tag::BYTES => reader.bytes_counted().map(|_| 0),
+        tag::LIST => reader.count(1),
+        tag::DICT => reader.count(2).map(|pairs| 2 * pairs),
+        tag::PROXY => Token::read_body(reader).map(|_| 0),
+        other => Err(Malformed::Tag(other)),
+    }
+}

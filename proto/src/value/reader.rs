@@ -1,0 +1,178 @@
+//! The smallest steps of reading: bytes, varints, tags. Nothing here allocates, and nothing reads past the slice.
+
+use super::error::{DecodeError, Malformed};
+use super::tag;
+
+/// The bytes not yet read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    pub(crate) rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    #[inline]
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// The next byte, left where it is.
+    #[inline]
+    pub(crate) fn peek(&self) -> Result<u8, Malformed> {
+        self.rest.first().copied().ok_or(Malformed::CutShort)
+    }
+
+    #[inline]
+    pub(crate) fn byte(&mut self) -> Result<u8, Malformed> {
+        let (&byte, rest) = self.rest.split_first().ok_or(Malformed::CutShort)?;
+        self.rest = rest;
+        Ok(byte)
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+        let (head, rest) = self.rest.split_at_checked(len).ok_or(Malformed::CutShort)?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    #[inline]
+    pub(crate) fn boolean(&mut self) -> Result<bool, Malformed> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(Malformed::Bool(other)),
+        }
+    }
+
+    /// A varint of up to 64 bits, refused unless it is the shortest one.
+    #[inline]
+    pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
+        match self.rest.split_first() {
+            Some((&byte, rest)) if byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(byte))
+            }
+            _ => u64::try_from(self.varint_long()?).map_err(|_| Malformed::Varint),
+        }
+    }
+
+    /// A varint of up to 128 bits, refused unless it is the shortest one.
+    #[inline]
+    pub(crate) fn varint_wide(&mut self) -> Result<u128, Malformed> {
+        match self.rest.split_first() {
+            Some((&byte, rest)) if byte < 0x80 => {
+                self.rest = rest;
+                Ok(u128::from(byte))
+            }
+            _ => self.varint_long(),
+        }
+    }
+
+    fn varint_long(&mut self) -> Result<u128, Malformed> {
+        // Most integers fit 63 bits, that is nine bytes; 128-bit shifts are only paid for beyond.
+        let mut low = 0_u64;
+        let mut rest = self.rest;
+        for shift in (0..63).step_by(7) {
+            let (&byte, after) = rest.split_first().ok_or(Malformed::CutShort)?;
+            rest = after;
+            low |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                self.rest = rest;
+                return if byte == 0 && shift > 0 {
+                    Err(Malformed::Varint)
+                } else {
+                    Ok(u128::from(low))
+                };
+            }
+        }
+        let mut wide = u128::from(low);
+        for shift in (63..128).step_by(7) {
+            let (&byte, after) = rest.split_first().ok_or(Malformed::CutShort)?;
+            rest = after;
+            let bits = u128::from(byte & 0x7f);
+            let shifted = bits << shift;
+            if shifted >> shift != bits {
+                return Err(Malformed::Varint);
+            }
+            wide |= shifted;
+            if byte < 0x80 {
+                self.rest = rest;
+                return if byte == 0 { Err(Malformed::Varint) } else { Ok(wide) };
+            }
+        }
+        Err(Malformed::Varint)
+    }
+
+    /// A length or count: no more than what the bytes left can hold at `size_min` bytes each.
+    #[inline]
+    pub(crate) fn count(&mut self, size_min: usize) -> Result<usize, Malformed> {
+        let count = usize::try_from(self.varint()?).map_err(|_| Malformed::CutShort)?;
+        match count.checked_mul(size_min) {
+            Some(bytes_min) if bytes_min <= self.rest.len() => Ok(count),
+            _ => Err(Malformed::CutShort),
+        }
+    }
+
+    /// The sign and magnitude of an integer, after its tag.
+    #[inline]
+    pub(crate) fn int(&mut self) -> Result<(bool, u128), Malformed> {
+        let negative = self.boolean()?;
+        let magnitude = self.varint_wide()?;
+        if negative && (magnitude == 0 || magnitude > 1 << 127) {
+            return Err(Malformed::IntRange);
+        }
+        Ok((negative, magnitude))
+    }
+
+    #[inline]
+    pub(crate) fn float(&mut self) -> Result<f64, Malformed> {
+        let (head, rest) = self.rest.split_first_chunk::<8>().ok_or(Malformed::CutShort)?;
+        self.rest = rest;
+        Ok(f64::from_le_bytes(*head))
+    }
+
+    #[inline]
+    pub(crate) fn bytes_counted(&mut self) -> Result<&'a [u8], Malformed> {
+        let len = self.count(1)?;
+        self.bytes(len)
+    }
+
+    #[inline]
+    pub(crate) fn string(&mut self) -> Result<&'a str, Malformed> {
+        std::str::from_utf8(self.bytes_counted()?).map_err(|_| Malformed::Utf8)
+    }
+
+    /// The body of a token, after its tag, as bytes: checked.
+    #[inline]
+    pub(crate) fn token_body(&mut self) -> Result<&'a [u8], Malformed> {
+        let start = self.rest;
+        self.varint_wide()?;
+        self.varint()?;
+        self.byte()?;
+        let len = start.len() - self.rest.len();
+        start
+            .split_at_checked(len)
+            .map(|(body, _)| body)
+            .ok_or(Malformed::CutShort)
+    }
+
+    /// Checks that, after a tag Some, a None or Some follows.
+    #[inline]
+    pub(crate) fn some_is_needed(&self) -> Result<(), Malformed> {
+        match self.peek()? {
+            tag::NONE | tag::SOME => Ok(()),
+            other if other <= tag::PROXY => Err(Malformed::NeedlessSome),
+            other => Err(Malformed::Tag(other)),
+        }
+    }
+
+    /// Refuses bytes that follow.
+    #[inline]
+    pub(crate) fn end(&self) -> Result<(), DecodeError> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed::Trailing(self.rest.len()).into())
+        }
+    }
+}

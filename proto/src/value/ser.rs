@@ -1,0 +1,524 @@
+//! Writing any `T: Serialize` straight into the encoding, in one pass.
+//!
+//! Nothing is built in between. Where serde does not say how long a sequence is, its count is patched in afterwards;
+//! where `Some(x)` turns out to need its tag, it is put before what was written for `x`.
+
+use serde::ser::{self, Serialize};
+
+use super::error::EncodeError;
+use super::reader::Reader;
+use super::{Limits, TOKEN_NAME, Token, tag, writer};
+
+/// Appends the encoding of `value` to `out`. On error `out` is as it was before.
+///
+/// ```
+/// use byproxy_proto::value::{self, Limits};
+///
+/// let mut out = vec![0xff];
+/// value::to_writer(&(1u8, "a"), &mut out, &Limits::default())?;
+/// assert_eq!(out, [0xff, 7, 2, 3, 0, 1, 5, 1, b'a']);
+/// # Ok::<(), value::EncodeError>(())
+/// ```
+pub fn to_writer<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, limits: &Limits) -> Result<(), EncodeError> {
+    let start = out.len();
+    let mut serializer = Serializer::new(out, limits);
+    match serializer.write(value) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            out.truncate(start);
+            Err(error)
+        }
+    }
+}
+
+/// The encoding of `value`.
+pub fn to_vec<T: Serialize + ?Sized>(value: &T, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
+    let mut out = Vec::new();
+    to_writer(value, &mut out, limits)?;
+    Ok(out)
+}
+
+/// Writes values to the end of a buffer; `&mut Serializer` is a serde `Serializer`.
+///
+/// The limits hold for what is written through one `Serializer`. After an error, what it wrote is worth nothing.
+#[derive(Debug)]
+pub struct Serializer<'a> {
+    out: &'a mut Vec<u8>,
+    /// Where this serializer began to write.
+    start: usize,
+    limits: Limits,
+    /// How many lists, dicts and needed Somes are open around the next value.
+    open: u32,
+    /// How many wrappers that write nothing are open around it: a type that contains itself through nothing but
+    /// `Option` nests without a byte.
+    wrappers: u32,
+    /// The first error that any part reported: a type that swallows it must not make half a value whole.
+    failed: Option<EncodeError>,
+}
+
+/// Wrappers without bytes of their own that may nest.
+const WRAPPERS_MAX: u32 = 256;
+
+impl<'a> Serializer<'a> {
+    /// A serializer that appends to `out`.
+    pub fn new(out: &'a mut Vec<u8>, limits: &Limits) -> Self {
+        let start = out.len();
+        Self {
+            out,
+            start,
+            limits: *limits,
+            open: 0,
+            wrappers: 0,
+            failed: None,
+        }
+    }
+
+    /// Writes one value.
+    pub fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        value.serialize(&mut *self)?;
+        match self.failed.take() {
+            None => Ok(()),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Begins a value: checks its depth and the room for `size` bytes.
+    #[inline]
+    fn begin(&mut self, size: usize) -> Result<(), EncodeError> {
+        if self.open >= self.limits.depth_held() {
+            return Err(EncodeError::TooDeep {
+                limit: self.limits.depth_held(),
+            });
+        }
+        self.room(size)
+    }
+
+    #[inline]
+    fn room(&self, size: usize) -> Result<(), EncodeError> {
+        let size = (self.out.len() - self.start).saturating_add(size);
+        if size > self.limits.bytes {
+            return Err(EncodeError::TooLarge {
+                size,
+                limit: self.limits.bytes,
+            });
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn int(&mut self, negative: bool, magnitude: u64) -> Result<(), EncodeError> {
+        self.begin(2)?;
+        self.out.extend_from_slice(&[tag::INT, u8::from(negative)]);
+        writer::varint(self.out, magnitude);
+        self.room(0)
+    }
+
+    fn int_wide(&mut self, negative: bool, magnitude: u128) -> Result<(), EncodeError> {
+        self.begin(2)?;
+        writer::write_magnitude(self.out, negative, magnitude);
+        self.room(0)
+    }
+
+    #[inline]
+    fn counted(&mut self, tag: u8, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.begin(bytes.len().saturating_add(2))?;
+        self.out.push(tag);
+        writer::varint(self.out, bytes.len() as u64);
+        self.out.extend_from_slice(bytes);
+        self.room(0)
+    }
+
+    /// Opens a list or dict with `count` elements, as far as that is known.
+    fn open(&mut self, tag: u8, count: Option<usize>) -> Result<Compound<'_, 'a>, EncodeError> {
+        self.begin(2)?;
+        let announced = count.unwrap_or(0);
+        self.out.push(tag);
+        let count_at = self.out.len();
+        writer::varint(self.out, announced as u64);
+        self.room(0)?;
+        self.open += 1;
+        Ok(Compound {
+            count_at,
+            announced,
+            count: 0,
+            key_open: false,
+            enclosing: 1,
+            serializer: self,
+        })
+    }
+
+    /// Opens the one-pair dict of an enum variant with content.
+    fn variant(&mut self, name: &str) -> Result<(), EncodeError> {
+        self.begin(2)?;
+        self.out.extend_from_slice(&[tag::DICT, 1]);
+        self.open += 1;
+        self.counted(tag::STR, name.as_bytes())
+    }
+
+    /// Writes a part of a value, and remembers when that failed.
+    #[inline]
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        let result = value.serialize(&mut *self);
+        if let Err(error) = &result {
+            self.failed.get_or_insert_with(|| error.clone());
+        }
+        result
+    }
+
+    /// Writes the content of a wrapper that has no bytes of its own.
+    #[inline]
+    fn wrapped<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        if self.wrappers >= WRAPPERS_MAX {
+            return Err(EncodeError::TooDeep {
+                limit: self.limits.depth_held(),
+            });
+        }
+        self.wrappers += 1;
+        let result = self.part(value);
+        self.wrappers -= 1;
+        result
+    }
+
+    /// Puts the tag Some before what was written at `at`, when it needs one.
+    fn mark_some(&mut self, at: usize) -> Result<(), EncodeError> {
+        let Some(written) = self.out.get(at..) else {
+            return Ok(());
+        };
+        if !writer::some_prefix_needed(written) {
+            return Ok(());
+        }
+        // What begins with None or Some is a row of Somes and a None: its length is its depth.
+        let depth = self.open as usize + written.len() + 1;
+        if depth > self.limits.depth_held() as usize {
+            return Err(EncodeError::TooDeep {
+                limit: self.limits.depth_held(),
+            });
+        }
+        self.room(1)?;
+        self.out.insert(at, tag::SOME);
+        Ok(())
+    }
+
+    /// Turns the bytes value at `at`, the content of a struct named [`TOKEN_NAME`], into a proxy.
+    fn mark_token(&mut self, at: usize) -> Result<(), EncodeError> {
+        let mut reader = Reader::new(self.out.get(at..).unwrap_or_default());
+        let token = match reader.byte() {
+            Ok(tag::BYTES) => reader.bytes_counted().ok().and_then(Token::from_body),
+            _ => None,
+        };
+        let token = token.ok_or(EncodeError::Unsupported(
+            "a struct under the name of a token that is none",
+        ))?;
+        self.out.truncate(at);
+        writer::write_token(self.out, token);
+        Ok(())
+    }
+}
+
+/// A list or dict that is being written.
+#[derive(Debug)]
+pub struct Compound<'s, 'a> {
+    serializer: &'s mut Serializer<'a>,
+    /// Where its count stands.
+    count_at: usize,
+    /// The count that was written there.
+    announced: usize,
+    /// The elements or pairs written so far.
+    count: usize,
+    /// Whether a key waits for its value.
+    key_open: bool,
+    /// How many levels end with it: 2 when it is the content of an enum variant.
+    enclosing: u32,
+}
+
+impl Compound<'_, '_> {
+    #[inline]
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        self.count += 1;
+        self.serializer.part(value)
+    }
+
+    #[inline]
+    fn field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), EncodeError> {
+        self.serializer.counted(tag::STR, name.as_bytes())?;
+        self.element(value)
+    }
+
+    #[inline]
+    fn finish(self) -> Result<(), EncodeError> {
+        self.serializer.open -= self.enclosing;
+        if self.key_open {
+            return Err(EncodeError::Unsupported("a map with a key that has no value"));
+        }
+        if self.count == self.announced {
+            return Ok(());
+        }
+        let old = self.count_at..self.count_at + writer::varint_len(self.announced);
+        let mut count = Vec::with_capacity(10);
+        writer::varint(&mut count, self.count as u64);
+        self.serializer.out.splice(old, count);
+        self.serializer.room(0)
+    }
+}
+
+impl<'s, 'a> ser::Serializer for &'s mut Serializer<'a> {
+    type Ok = ();
+    type Error = EncodeError;
+    type SerializeSeq = Compound<'s, 'a>;
+    type SerializeTuple = Compound<'s, 'a>;
+    type SerializeTupleStruct = Compound<'s, 'a>;
+    type SerializeTupleVariant = Compound<'s, 'a>;
+    type SerializeMap = Compound<'s, 'a>;
+    type SerializeStruct = Compound<'s, 'a>;
+    type SerializeStructVariant = Compound<'s, 'a>;
+
+    fn is_human_readable(&self) -> bool {
+        true
+    }
+
+    #[inline]
+    fn serialize_bool(self, value: bool) -> Result<(), EncodeError> {
+        self.begin(2)?;
+        writer::write_bool(self.out, value);
+        Ok(())
+    }
+
+    fn serialize_i8(self, value: i8) -> Result<(), EncodeError> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_i16(self, value: i16) -> Result<(), EncodeError> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_i32(self, value: i32) -> Result<(), EncodeError> {
+        self.serialize_i64(value.into())
+    }
+
+    #[inline]
+    fn serialize_i64(self, value: i64) -> Result<(), EncodeError> {
+        self.int(value < 0, value.unsigned_abs())
+    }
+
+    fn serialize_i128(self, value: i128) -> Result<(), EncodeError> {
+        self.int_wide(value < 0, value.unsigned_abs())
+    }
+
+    fn serialize_u8(self, value: u8) -> Result<(), EncodeError> {
+        self.int(false, value.into())
+    }
+
+    fn serialize_u16(self, value: u16) -> Result<(), EncodeError> {
+        self.int(false, value.into())
+    }
+
+    fn serialize_u32(self, value: u32) -> Result<(), EncodeError> {
+        self.int(false, value.into())
+    }
+
+    #[inline]
+    fn serialize_u64(self, value: u64) -> Result<(), EncodeError> {
+        self.int(false, value)
+    }
+
+    fn serialize_u128(self, value: u128) -> Result<(), EncodeError> {
+        self.int_wide(false, value)
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<(), EncodeError> {
+        self.serialize_f64(super::float::widen(value))
+    }
+
+    #[inline]
+    fn serialize_f64(self, value: f64) -> Result<(), EncodeError> {
+        self.begin(9)?;
+        writer::write_float(self.out, value);
+        Ok(())
+    }
+
+    fn serialize_char(self, value: char) -> Result<(), EncodeError> {
+        self.serialize_str(value.encode_utf8(&mut [0; 4]))
+    }
+
+    #[inline]
+    fn serialize_str(self, value: &str) -> Result<(), EncodeError> {
+        self.counted(tag::STR, value.as_bytes())
+    }
+
+    #[inline]
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), EncodeError> {
+        self.counted(tag::BYTES, value)
+    }
+
+    #[inline]
+    fn serialize_none(self) -> Result<(), EncodeError> {
+        self.serialize_unit()
+    }
+
+    #[inline]
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+        let at = self.out.len();
+        self.wrapped(value)?;
+        self.mark_some(at)
+    }
+
+    #[inline]
+    fn serialize_unit(self) -> Result<(), EncodeError> {
+        self.begin(1)?;
+        writer::write_none(self.out);
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _name: &'static str) -> Result<(), EncodeError> {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), EncodeError> {
+        self.serialize_str(variant)
+    }
+
+    #[inline]
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), EncodeError> {
+        let at = self.out.len();
+        self.wrapped(value)?;
+        if name == TOKEN_NAME {
+            self.mark_token(at)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), EncodeError> {
+        self.variant(variant)?;
+        self.part(value)?;
+        self.open -= 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_seq(self, len: Option<usize>) -> Result<Compound<'s, 'a>, EncodeError> {
+        Serializer::open(self, tag::LIST, len)
+    }
+
+    #[inline]
+    fn serialize_tuple(self, len: usize) -> Result<Compound<'s, 'a>, EncodeError> {
+        Serializer::open(self, tag::LIST, Some(len))
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Compound<'s, 'a>, EncodeError> {
+        Serializer::open(self, tag::LIST, Some(len))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Compound<'s, 'a>, EncodeError> {
+        self.variant(variant)?;
+        Ok(Compound {
+            enclosing: 2,
+            ..Serializer::open(self, tag::LIST, Some(len))?
+        })
+    }
+
+    #[inline]
+    fn serialize_map(self, len: Option<usize>) -> Result<Compound<'s, 'a>, EncodeError> {
+        Serializer::open(self, tag::DICT, len)
+    }
+
+    #[inline]
+    fn serialize_struct(self, _: &'static str, len: usize) -> Result<Compound<'s, 'a>, EncodeError> {
+        Serializer::open(self, tag::DICT, Some(len))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Compound<'s, 'a>, EncodeError> {
+        self.variant(variant)?;
+        Ok(Compound {
+            enclosing: 2,
+            ..Serializer::open(self, tag::DICT, Some(len))?
+        })
+    }
+}
+
+impl ser::SerializeMap for Compound<'_, '_> {
+    type Ok = ();
+    type Error = EncodeError;
+
+    #[inline]
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), EncodeError> {
+        if std::mem::replace(&mut self.key_open, true) {
+            return Err(EncodeError::Unsupported("a map with a key that has no value"));
+        }
+        self.serializer.part(key)
+    }
+
+    #[inline]
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        if !std::mem::replace(&mut self.key_open, false) {
+            return Err(EncodeError::Unsupported("a map with a value that has no key"));
+        }
+        self.element(value)
+    }
+
+    fn end(self) -> Result<(), EncodeError> {
+        self.finish()
+    }
+}
+
+/// The five kinds of list, and the two kinds of dict with field names, differ in the trait's name only.
+macro_rules! compounds {
+    (elements: $($list:ident::$element:ident),*; fields: $($dict:ident),*) => {
+        $(impl ser::$list for Compound<'_, '_> {
+            type Ok = ();
+            type Error = EncodeError;
+
+            #[inline]
+            fn $element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+                self.element(value)
+            }
+
+            #[inline]
+            fn end(self) -> Result<(), EncodeError> {
+                self.finish()
+            }
+        })*
+        $(impl ser::$dict for Compound<'_, '_> {
+            type Ok = ();
+            type Error = EncodeError;
+
+            #[inline]
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result<(), EncodeError> {
+                self.field(name, value)
+            }
+
+            #[inline]
+            fn end(self) -> Result<(), EncodeError> {
+                self.finish()
+            }
+        })*
+    };
+}
+
+compounds! {
+    elements: SerializeSeq::serialize_element, SerializeTuple::serialize_element,
+        SerializeTupleStruct::serialize_field, SerializeTupleVariant::serialize_field;
+    fields: SerializeStruct, SerializeStructVariant
+}

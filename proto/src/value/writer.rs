@@ -1,0 +1,141 @@
+//! Tiny writers that append one encoded value, or the header of one, without serde and without limits.
+//!
+//! They are for code that puts values together from parts that are encoded already: a reply that is a list of
+//! elements is [`list_header`] followed by the elements' bytes.
+
+use super::{Token, tag};
+
+/// Appends `None`.
+#[inline]
+pub fn write_none(out: &mut Vec<u8>) {
+    out.push(tag::NONE);
+}
+
+/// Appends a boolean.
+#[inline]
+pub fn write_bool(out: &mut Vec<u8>, value: bool) {
+    out.extend_from_slice(&[tag::BOOL, u8::from(value)]);
+}
+
+/// Appends an integer.
+///
+/// ```
+/// let mut out = Vec::new();
+/// byproxy_proto::value::write_int(&mut out, -3);
+/// assert_eq!(out, [3, 1, 3]);
+/// ```
+#[inline]
+pub fn write_int(out: &mut Vec<u8>, value: i128) {
+    write_magnitude(out, value < 0, value.unsigned_abs());
+}
+
+/// Appends a non-negative integer.
+#[inline]
+pub fn write_uint(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&[tag::INT, 0]);
+    varint(out, value);
+}
+
+/// Appends a float.
+#[inline]
+pub fn write_float(out: &mut Vec<u8>, value: f64) {
+    out.push(tag::FLOAT);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+/// Appends a string.
+#[inline]
+pub fn write_str(out: &mut Vec<u8>, value: &str) {
+    out.push(tag::STR);
+    varint(out, value.len() as u64);
+    out.extend_from_slice(value.as_bytes());
+}
+
+/// Appends bytes.
+#[inline]
+pub fn write_bytes(out: &mut Vec<u8>, value: &[u8]) {
+    out.push(tag::BYTES);
+    varint(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
+/// Appends a proxy token.
+#[inline]
+pub fn write_token(out: &mut Vec<u8>, token: Token) {
+    out.push(tag::PROXY);
+    token.write_body(out);
+}
+
+/// Appends the header of a list; exactly `count` encoded values must follow.
+#[inline]
+pub fn write_list_header(out: &mut Vec<u8>, count: usize) {
+    out.push(tag::LIST);
+    varint(out, count as u64);
+}
+
+/// Appends the header of a dict; exactly `count` pairs of encoded key and encoded value must follow.
+#[inline]
+pub fn write_dict_header(out: &mut Vec<u8>, count: usize) {
+    out.push(tag::DICT);
+    varint(out, count as u64);
+}
+
+/// Appends `Some(value)` for a value that is encoded already: the tag Some only where it is needed.
+#[inline]
+pub fn write_some(out: &mut Vec<u8>, encoded: &[u8]) {
+    if some_prefix_needed(encoded) {
+        out.push(tag::SOME);
+    }
+    out.extend_from_slice(encoded);
+}
+
+/// Whether `Some(x)` needs the tag Some before the encoded `x`: only when `x` begins with None or Some.
+#[inline]
+pub fn some_prefix_needed(encoded: &[u8]) -> bool {
+    matches!(encoded.first(), Some(&(tag::NONE | tag::SOME)))
+}
+
+#[inline]
+pub(crate) fn write_magnitude(out: &mut Vec<u8>, negative: bool, magnitude: u128) {
+    out.extend_from_slice(&[tag::INT, u8::from(negative && magnitude != 0)]);
+    varint_wide(out, magnitude);
+}
+
+#[inline]
+pub(crate) fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(low_group(value) | 0x80);
+        value >>= 7;
+    }
+    out.push(low_group(value));
+}
+
+#[inline]
+pub(crate) fn varint_wide(out: &mut Vec<u8>, mut value: u128) {
+    while value > u128::from(u64::MAX) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the low seven bits are all that is wanted"
+        )]
+        out.push(value as u8 & 0x7f | 0x80);
+        value >>= 7;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the loop above ends below 2^64")]
+    varint(out, value as u64);
+}
+
+/// How many bytes `value` takes as a varint.
+#[inline]
+pub(crate) fn varint_len(value: usize) -> usize {
+    let bits = (usize::BITS - value.leading_zeros()).max(1);
+    bits.div_ceil(7) as usize
+}
+
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low seven bits are all that is wanted"
+)]
+fn low_group(value: u64) -> u8 {
+    value as u8 & 0x7f
+}
