@@ -7,4 +7,9 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+pub mod address;
+pub mod fault;
+pub mod frame;
+pub mod handshake;
+pub mod op;
 pub mod value;

@@ -1,0 +1,274 @@
+//! Reading a call's arguments: one List value, item by item, into the shapes an operation declares.
+
+use crate::value::{ListItems, Raw, some_prefix_needed};
+use std::time::Duration;
+
+/// The arguments of a call do not have the shape its operation declares.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArgumentError {
+    /// More or fewer arguments than the operation takes.
+    #[error("{operation} takes {expected} arguments, not {found}")]
+    Count {
+        /// The operation's name.
+        operation: &'static str,
+        /// How many it takes.
+        expected: usize,
+        /// How many were sent.
+        found: usize,
+    },
+    /// An argument of another type than the operation takes.
+    #[error("{operation}: argument `{argument}` must be {expected}")]
+    Type {
+        /// The operation's name.
+        operation: &'static str,
+        /// The argument's name.
+        argument: &'static str,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// The arguments are not a List value at all.
+    #[error("{operation}: the arguments must be one list")]
+    NotAList {
+        /// The operation's name.
+        operation: &'static str,
+    },
+}
+
+/// A type that an argument can be read into.
+pub trait Argument<'a>: Sized {
+    /// What the argument must be, for the error.
+    const EXPECTED: &'static str;
+
+    /// Reads the argument, or nothing if the value is of another type.
+    fn read(raw: Raw<'a>) -> Option<Self>;
+}
+
+impl<'a> Argument<'a> for Raw<'a> {
+    const EXPECTED: &'static str = "any value";
+
+    #[inline]
+    fn read(raw: Raw<'a>) -> Option<Self> {
+        Some(raw)
+    }
+}
+
+macro_rules! integer_arguments {
+    ($($integer:ty => $expected:literal),*) => {$(
+        impl<'a> Argument<'a> for $integer {
+            const EXPECTED: &'static str = $expected;
+
+            #[inline]
+            fn read(raw: Raw<'a>) -> Option<Self> {
+                let int = raw.as_int()?;
+                <$integer>::try_from(int).ok()
+            }
+        }
+    )*};
+}
+
+integer_arguments!(i64 => "a 64-bit integer", u64 => "an unsigned 64-bit integer", i128 => "a 128-bit integer", u8 => "a small integer");
+
+impl<'a> Argument<'a> for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    #[inline]
+    fn read(raw: Raw<'a>) -> Option<Self> {
+        raw.as_bool()
+    }
+}
+
+impl<'a> Argument<'a> for &'a str {
+    const EXPECTED: &'static str = "a string";
+
+    #[inline]
+    fn read(raw: Raw<'a>) -> Option<Self> {
+        raw.as_str()
+    }
+}
+
+/// An optional argument: None is absent, and `Some` of a value that itself begins with None or Some is unwrapped once.
+impl<'a, T: Argument<'a>> Argument<'a> for Option<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+
+    #[inline]
+    fn read(raw: Raw<'a>) -> Option<Self> {
+        if raw.is_none() {
+            return Some(None);
+        }
+        let wrapped = some_prefix_needed(raw.bytes());
+        let inner = raw.bytes().get(usize::from(wrapped)..)?;
+        T::read(Raw::assume_checked(inner)).map(Some)
+    }
+}
+
+/// How long a call may wait: for ever, or so many nanoseconds, zero of which is a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait(Option<u64>);
+
+impl Wait {
+    /// Waits until it is satisfied.
+    pub const FOREVER: Self = Self(None);
+    /// Does not wait at all.
+    pub const TRY: Self = Self(Some(0));
+
+    /// Waits at most this long. `Duration::MAX`, and all that exceeds 584 years, is for ever.
+    pub fn at_most(duration: Duration) -> Self {
+        Self(u64::try_from(duration.as_nanos()).ok())
+    }
+
+    /// The nanoseconds to wait; nothing is for ever.
+    #[inline]
+    pub const fn nanoseconds(self) -> Option<u64> {
+        self.0
+    }
+
+    /// Whether the call must be answered at once.
+    #[inline]
+    pub const fn is_try(self) -> bool {
+        matches!(self.0, Some(0))
+    }
+}
+
+impl serde::Serialize for Wait {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'a> Argument<'a> for Wait {
+    const EXPECTED: &'static str = "a number of nanoseconds, or nothing for ever";
+
+    #[inline]
+    fn read(raw: Raw<'a>) -> Option<Self> {
+        Option::<u64>::read(raw).map(Self)
+    }
+}
+
+/// A List argument, to be walked item by item.
+#[derive(Clone, Copy, Debug)]
+pub struct Items<'a>(Raw<'a>);
+
+impl<'a> Items<'a> {
+    /// The number of items.
+    pub fn len(&self) -> usize {
+        self.0.list_items().map_or(0, |items| items.len())
+    }
+
+    /// Whether there are no items.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The items in order.
+    pub fn iter(&self) -> impl Iterator<Item = Raw<'a>> + use<'a> {
+        self.0.list_items().into_iter().flatten()
+    }
+}
+
+impl<'a> Argument<'a> for Items<'a> {
+    const EXPECTED: &'static str = "a list";
+
+    #[inline]
+    fn read(raw: Raw<'a>) -> Option<Self> {
+        raw.list_items().map(|_| Self(raw))
+    }
+}
+
+/// A Dict argument, to be walked pair by pair.
+#[derive(Clone, Copy, Debug)]
+pub struct Pairs<'a>(Raw<'a>);
+
+impl<'a> Pairs<'a> {
+    /// The number of pairs.
+    pub fn len(&self) -> usize {
+        self.0.dict_items().map_or(0, |pairs| pairs.len())
+    }
+
+    /// Whether there are no pairs.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The pairs in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Raw<'a>, Raw<'a>)> + use<'a> {
+        self.0.dict_items().into_iter().flatten()
+    }
+}
+
+impl<'a> Argument<'a> for Pairs<'a> {
+    const EXPECTED: &'static str = "a dict";
+
+    #[inline]
+    fn read(raw: Raw<'a>) -> Option<Self> {
+        raw.dict_items().map(|_| Self(raw))
+    }
+}
+
+/// A call's arguments, as they are taken one by one.
+#[derive(Debug)]
+pub struct Arguments<'a> {
+    operation: &'static str,
+    items: ListItems<'a>,
+}
+
+impl<'a> Arguments<'a> {
+    /// Opens the arguments of a call, which must be one List of exactly `expected` items.
+    #[inline]
+    pub fn open(operation: &'static str, raw: Raw<'a>, expected: usize) -> Result<Self, ArgumentError> {
+        let items = raw.list_items().ok_or(ArgumentError::NotAList { operation })?;
+        if items.len() != expected {
+            return Err(ArgumentError::Count {
+                operation,
+                expected,
+                found: items.len(),
+            });
+        }
+        Ok(Self { operation, items })
+    }
+
+    /// Takes the next argument.
+    #[inline]
+    pub fn take<T: Argument<'a>>(&mut self, argument: &'static str) -> Result<T, ArgumentError> {
+        let wrong = ArgumentError::Type {
+            operation: self.operation,
+            argument,
+            expected: T::EXPECTED,
+        };
+        self.items.next().and_then(T::read).ok_or(wrong)
+    }
+}
+
+/// Declares the borrowed arguments of one noun's operations and how they are read.
+macro_rules! arguments {
+    ($(#[$meta:meta])* $name:ident { $( $variant:ident = $operation:ident ( $( $field:ident : $type:ty ),* ) ),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug)]
+        #[allow(missing_docs, reason = "the table of operations describes each; the fields are its arguments")]
+        pub enum $name<'a> {
+            $( $variant { $( $field: $type ),* }, )*
+            #[doc(hidden)]
+            Never(std::convert::Infallible, std::marker::PhantomData<&'a ()>),
+        }
+
+        impl<'a> $name<'a> {
+            /// Reads the arguments of an operation of this noun; nothing if the operation is another noun's.
+            #[inline]
+            pub fn read(
+                operation: $crate::op::Operation,
+                raw: $crate::value::Raw<'a>,
+            ) -> Option<Result<Self, $crate::op::ArgumentError>> {
+                match operation {
+                    $( $crate::op::Operation::$operation => Some((|| {
+                        const COUNT: usize = <[&str]>::len(&[$( stringify!($field) ),*]);
+                        #[allow(unused_mut, unused_variables, reason = "some operations take nothing")]
+                        let mut arguments = $crate::op::Arguments::open(operation.name(), raw, COUNT)?;
+                        Ok($name::$variant { $( $field: arguments.take(stringify!($field))? ),* })
+                    })()), )*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+pub(super) use arguments;
