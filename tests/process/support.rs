@@ -1,0 +1,82 @@
+//! What the tests share: a watchdog, and a desk where children report.
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+use std::{process, thread};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Ends the whole test program when the test that holds it takes too long.
+pub(crate) struct Watchdog {
+    _stop: mpsc::Sender<()>,
+}
+
+impl Watchdog {
+    pub(crate) fn new() -> Self {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let test = thread::current().name().unwrap_or("a test").to_owned();
+        thread::spawn(move || {
+            if stopped.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+                let _ = writeln!(std::io::stderr(), "{test} took longer than {LIMIT:?}");
+                process::abort();
+            }
+        });
+        Self { _stop: stop }
+    }
+}
+
+/// A socket that children connect to: a visit says that a child has come so far, and its end that the child is gone.
+pub(crate) struct Desk {
+    listener: UnixListener,
+    directory: tempfile::TempDir,
+}
+
+impl Desk {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("desk")).unwrap();
+        Self { listener, directory }
+    }
+
+    /// Where children find it.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("desk")
+    }
+
+    /// The next child that comes.
+    pub(crate) fn visitor(&self) -> UnixStream {
+        let mut descriptors = [PollFd::new(&self.listener, PollFlags::IN)];
+        let limit = Timespec::try_from(LIMIT).unwrap();
+        assert_eq!(poll(&mut descriptors, Some(&limit)).unwrap(), 1, "no child came");
+        let (visitor, _) = self.listener.accept().unwrap();
+        visitor.set_read_timeout(Some(LIMIT)).unwrap();
+        visitor
+    }
+
+    /// What the next child that comes says until it leaves.
+    pub(crate) fn message(&self) -> String {
+        let mut message = String::new();
+        self.visitor().read_to_string(&mut message).unwrap();
+        message
+    }
+}
+
+/// In a child: say something at the desk, and stay connected.
+pub(crate) fn visit(desk: &Path, message: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(desk).unwrap();
+    stream.write_all(message.as_bytes()).unwrap();
+    stream
+}
+
+/// In a child: come to the desk, and stay until the other side hangs up.
+pub(crate) fn stay(desk: PathBuf) {
+    let mut stream = UnixStream::connect(desk).unwrap();
+    // The other side may have hung up already.
+    let _ = stream.write_all(b"!");
+    let _ = stream.read_to_end(&mut Vec::new());
+}
