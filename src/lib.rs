@@ -6,3 +6,7 @@ pub mod process;
 mod sys;
 
 pub use process::{Process, active_children, cpu_count, init};
+
+// Where children of unit tests come in.
+#[cfg(test)]
+crate::test_support!();

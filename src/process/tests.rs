@@ -10,8 +10,6 @@ use super::program::Program;
 use super::wire::Wire;
 use super::{Process, entry, inherited};
 
-crate::test_support!();
-
 /// Greets over the link, and then echoes until the other side hangs up.
 fn serve(greeting: String) {
     let mut link = inherited().unwrap();
