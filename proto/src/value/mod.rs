@@ -45,7 +45,7 @@ pub use int::{Int, IntOutOfRange};
 pub use key::canonical_key;
 pub use limits::Limits;
 pub use order::compare;
-pub use raw::{DictItems, ListItems, Raw, Tokens};
+pub use raw::{DictItems, ListItems, RAW_NAME, Raw, Tokens};
 pub use ser::{Compound, Serializer, to_vec, to_writer};
 pub use token::{Kind, TOKEN_NAME, Token};
 pub use walk::walk;

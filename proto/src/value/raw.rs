@@ -2,10 +2,16 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::reader::Reader;
 use super::{DecodeError, Limits, Malformed, Token, Value, from_slice, tag, walk};
+
+/// The name under which an encoded value travels through serde, as a newtype struct around its bytes: this crate's
+/// [`Serializer`](super::Serializer) writes the value that they encode.
+///
+/// In any other format it is a sequence of bytes.
+pub const RAW_NAME: &str = "$byproxy::value::Raw";
 
 /// One value, encoded, in canonical form: a view of its bytes.
 ///
@@ -170,6 +176,21 @@ impl<'a> Raw<'a> {
     }
 }
 
+/// Writes the value as it stands, byte for byte: a comparison must see what was read, not a fresh encoding of it.
+impl Serialize for Raw<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Bytes<'a>(&'a [u8]);
+
+        impl Serialize for Bytes<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_bytes(self.0)
+            }
+        }
+
+        serializer.serialize_newtype_struct(RAW_NAME, &Bytes(self.0))
+    }
+}
+
 impl fmt::Display for Raw<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.to_value() {
@@ -279,5 +300,38 @@ fn payload(tag: u8, reader: &mut Reader<'_>) -> Result<usize, Malformed> {
         tag::DICT => reader.count(2).map(|pairs| 2 * pairs),
         tag::PROXY => Token::read_body(reader).map(|_| 0),
         other => Err(Malformed::Tag(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::to_vec;
+
+    #[test]
+    fn an_encoded_value_is_written_as_it_stands() {
+        let limits = Limits::default();
+        for value in [
+            Value::None,
+            Value::some(Value::None),
+            Value::from("票"),
+            Value::from([("k", 1)]),
+        ] {
+            let bytes = to_vec(&value, &limits).unwrap();
+            let raw = Raw::assume_checked(&bytes);
+            assert_eq!(to_vec(&raw, &limits).unwrap(), bytes);
+            assert_eq!(
+                to_vec(&(1, raw, 2), &limits).unwrap(),
+                to_vec(&(1, &value, 2), &limits).unwrap()
+            );
+            assert_eq!(
+                to_vec(&Some(raw), &limits).unwrap(),
+                to_vec(&Some(&value), &limits).unwrap()
+            );
+        }
+        assert!(
+            to_vec(&Raw::assume_checked(&[]), &limits).is_err(),
+            "no bytes are no value"
+        );
     }
 }

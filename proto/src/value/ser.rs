@@ -7,7 +7,7 @@ use serde::ser::{self, Serialize};
 
 use super::error::EncodeError;
 use super::reader::Reader;
-use super::{Limits, TOKEN_NAME, Token, tag, writer};
+use super::{Limits, RAW_NAME, TOKEN_NAME, Token, tag, writer};
 
 /// Appends the encoding of `value` to `out`. On error `out` is as it was before.
 ///
@@ -213,6 +213,21 @@ impl<'a> Serializer<'a> {
         writer::write_token(self.out, token);
         Ok(())
     }
+
+    /// Turns the bytes value at `at`, the content of a struct named [`RAW_NAME`], into the value that the bytes encode.
+    fn splice(&mut self, at: usize) -> Result<(), EncodeError> {
+        let mut reader = Reader::new(self.out.get(at..).unwrap_or_default());
+        let encoded = match reader.byte() {
+            Ok(tag::BYTES) => reader.bytes_counted().ok().filter(|encoded| !encoded.is_empty()),
+            _ => None,
+        };
+        let size = encoded.map(<[u8]>::len);
+        let size = size.ok_or(EncodeError::Unsupported(
+            "a struct under the name of an encoded value that is none",
+        ))?;
+        self.out.drain(at..self.out.len() - size);
+        Ok(())
+    }
 }
 
 /// A list or dict that is being written.
@@ -381,10 +396,10 @@ impl<'s, 'a> ser::Serializer for &'s mut Serializer<'a> {
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), EncodeError> {
         let at = self.out.len();
         self.wrapped(value)?;
-        if name == TOKEN_NAME {
-            self.mark_token(at)
-        } else {
-            Ok(())
+        match name {
+            TOKEN_NAME => self.mark_token(at),
+            RAW_NAME => self.splice(at),
+            _ => Ok(()),
         }
     }
 
