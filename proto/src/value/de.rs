@@ -194,15 +194,6 @@ impl<'de> Deserializer<'de> {
             other => Err(super::Malformed::Tag(other).into()),
         }
     }
-
-    /// The error for a value of another type than `expected`, whose tag has been read.
-    #[cold]
-    pub(super) fn mismatch<T>(&mut self, found: u8, expected: &dyn Expected) -> Result<T, DecodeError> {
-        if found > tag::PROXY {
-            return Err(super::Malformed::Tag(found).into());
-        }
-        Err(DecodeError::wrong_type(expected.to_string(), tag::name(found)))
-    }
 }
 
 /// The types that are read from values of one tag only.
@@ -212,7 +203,7 @@ macro_rules! from_one_tag {
         fn $method<V: Visitor<'de>>(self, $($ignored: $type,)* visitor: V) -> Result<V::Value, DecodeError> {
             match self.tag()? {
                 tag::$tag => self.$read(visitor),
-                found => self.mismatch(found, &visitor),
+                found => mismatch(found, &visitor),
             }
         })*
     };
@@ -235,12 +226,12 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         deserialize_i16() from INT as int;
         deserialize_i32() from INT as int;
         deserialize_i64() from INT as int;
-        deserialize_i128() from INT as int_wide;
+        deserialize_i128() from INT as int;
         deserialize_u8() from INT as int;
         deserialize_u16() from INT as int;
         deserialize_u32() from INT as int;
         deserialize_u64() from INT as int;
-        deserialize_u128() from INT as int_wide;
+        deserialize_u128() from INT as int;
         deserialize_bool() from BOOL as boolean;
         deserialize_char() from STR as string;
         deserialize_str() from STR as string;
@@ -259,7 +250,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
                 let value = self.int_as_float(24, &visitor)?;
                 visitor.visit_f32(float::narrow(value))
             }
-            found => self.mismatch(found, &visitor),
+            found => mismatch(found, &visitor),
         }
     }
 
@@ -271,7 +262,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
                 let value = self.int_as_float(53, &visitor)?;
                 visitor.visit_f64(value)
             }
-            found => self.mismatch(found, &visitor),
+            found => mismatch(found, &visitor),
         }
     }
 
@@ -283,7 +274,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
                 let bytes = self.nested(|this| Elements::new(this, count).into_bytes())?;
                 visitor.visit_byte_buf(bytes)
             }
-            found => self.mismatch(found, &visitor),
+            found => mismatch(found, &visitor),
         }
     }
 
@@ -318,7 +309,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         }
         match self.tag()? {
             tag::PROXY => visitor.visit_newtype_struct(TokenBody(self.reader.token_body()?)),
-            found => self.mismatch(found, &visitor),
+            found => mismatch(found, &visitor),
         }
     }
 
@@ -332,7 +323,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
                 bytes.end()?;
                 Ok(value)
             }
-            found => self.mismatch(found, &visitor),
+            found => mismatch(found, &visitor),
         }
     }
 
@@ -375,10 +366,10 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
                         }
                         Ok(value)
                     }
-                    found => this.mismatch(found, &"the name of a variant"),
+                    found => mismatch(found, &"the name of a variant"),
                 })
             }
-            found => self.mismatch(found, &visitor),
+            found => mismatch(found, &visitor),
         }
     }
 
@@ -387,6 +378,15 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         walk::check(&mut self.reader, &self.limits, depth_left, &mut |_| {})?;
         visitor.visit_unit()
     }
+}
+
+/// The error for a value of another type than `expected`, whose tag has been read.
+#[cold]
+fn mismatch<T>(found: u8, expected: &dyn Expected) -> Result<T, DecodeError> {
+    if found > tag::PROXY {
+        return Err(super::Malformed::Tag(found).into());
+    }
+    Err(DecodeError::wrong_type(expected.to_string(), tag::name(found)))
 }
 
 fn expected_one_pair(expected: &dyn Expected) -> String {
@@ -409,11 +409,6 @@ impl<'de> Deserializer<'de> {
     #[expect(clippy::unused_self, reason = "one shape for all readers")]
     fn unit<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_unit()
-    }
-
-    /// For `i128` and `u128`, whose visitors take every narrower width too.
-    fn int_wide<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
-        self.int(visitor)
     }
 
     /// Reads an integer where a float is wanted: accepted when it is that number exactly.

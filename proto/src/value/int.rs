@@ -103,20 +103,40 @@ impl Ord for Int {
 #[error("integer out of range")]
 pub struct IntOutOfRange;
 
-macro_rules! conversions {
+macro_rules! from_integer {
     ($($unsigned:ty)*; $($signed:ty)*) => {
         $(impl From<$unsigned> for Int {
             fn from(value: $unsigned) -> Self {
-                Self { negative: false, magnitude: value as u128 }
+                Self { negative: false, magnitude: value.into() }
             }
         })*
         $(impl From<$signed> for Int {
             fn from(value: $signed) -> Self {
-                Self { negative: value < 0, magnitude: value.unsigned_abs() as u128 }
+                Self { negative: value < 0, magnitude: value.unsigned_abs().into() }
             }
         })*
+    };
+}
+
+from_integer!(u8 u16 u32 u64 u128; i8 i16 i32 i64 i128);
+
+impl From<usize> for Int {
+    fn from(value: usize) -> Self {
+        (value as u64).into()
+    }
+}
+
+impl From<isize> for Int {
+    fn from(value: isize) -> Self {
+        (value as i64).into()
+    }
+}
+
+macro_rules! to_integer {
+    ($($unsigned:ty)*; $($signed:ty)*) => {
         $(impl TryFrom<Int> for $unsigned {
             type Error = IntOutOfRange;
+
             fn try_from(value: Int) -> Result<Self, IntOutOfRange> {
                 if value.negative {
                     return Err(IntOutOfRange);
@@ -126,6 +146,7 @@ macro_rules! conversions {
         })*
         $(impl TryFrom<Int> for $signed {
             type Error = IntOutOfRange;
+
             fn try_from(value: Int) -> Result<Self, IntOutOfRange> {
                 let wide = if value.negative {
                     0_i128.wrapping_sub_unsigned(value.magnitude)
@@ -138,4 +159,4 @@ macro_rules! conversions {
     };
 }
 
-conversions!(u8 u16 u32 u64 u128 usize; i8 i16 i32 i64 i128 isize);
+to_integer!(u8 u16 u32 u64 u128 usize; i8 i16 i32 i64 i128 isize);

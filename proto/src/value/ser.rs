@@ -7,7 +7,7 @@ use serde::ser::{self, Serialize};
 
 use super::error::EncodeError;
 use super::reader::Reader;
-use super::{Limits, RAW_NAME, TOKEN_NAME, Token, tag, writer};
+use super::{Limits, RAW_NAME, TOKEN_NAME, Token, tag, walk, writer};
 
 /// Appends the encoding of `value` to `out`. On error `out` is as it was before.
 ///
@@ -218,13 +218,15 @@ impl<'a> Serializer<'a> {
     fn splice(&mut self, at: usize) -> Result<(), EncodeError> {
         let mut reader = Reader::new(self.out.get(at..).unwrap_or_default());
         let encoded = match reader.byte() {
-            Ok(tag::BYTES) => reader.bytes_counted().ok().filter(|encoded| !encoded.is_empty()),
-            _ => None,
+            Ok(tag::BYTES) => reader.bytes_counted().unwrap_or_default(),
+            _ => &[],
         };
-        let size = encoded.map(<[u8]>::len);
-        let size = size.ok_or(EncodeError::Unsupported(
-            "a struct under the name of an encoded value that is none",
-        ))?;
+        let size = encoded.len();
+        let depth_left = self.limits.depth_held() - self.open;
+        let mut inside = Reader::new(encoded);
+        walk::check(&mut inside, &self.limits, depth_left, &mut |_| {})
+            .and_then(|()| inside.end())
+            .map_err(|error| EncodeError::Custom(format!("an encoded value cannot be written: {error}")))?;
         self.out.drain(at..self.out.len() - size);
         Ok(())
     }
