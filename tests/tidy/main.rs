@@ -6,4 +6,5 @@
 mod facts;
 mod layers;
 mod source;
+mod specification;
 mod text;
