@@ -6,8 +6,19 @@
 
 use std::os::fd::OwnedFd;
 
+use byproxy_proto::value::{Limits, from_slice, to_vec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use super::report::ARGUMENTS_SIZE_MAX;
+
+/// What arguments may cost. Both ends are one program and one user, so memory is no concern, only a size that is surely a mistake.
+const LIMITS: Limits = Limits {
+    bytes: ARGUMENTS_SIZE_MAX,
+    // The list of the arguments is a level of its own.
+    depth: Limits::DEFAULT.depth + 1,
+    memory: usize::MAX,
+};
 
 /// Arguments ready to be sent.
 #[derive(Debug)]
@@ -18,7 +29,7 @@ pub struct Encoded {
 
 /// Turns a tuple of arguments into bytes; the error says why one cannot travel.
 pub(super) fn encode_arguments<A: Serialize>(arguments: &A) -> Result<Encoded, String> {
-    let bytes = postcard::to_allocvec(arguments).map_err(|error| error.to_string())?;
+    let bytes = to_vec(arguments, &LIMITS).map_err(|error| error.to_string())?;
     Ok(Encoded {
         bytes,
         descriptors: Vec::new(),
@@ -27,9 +38,5 @@ pub(super) fn encode_arguments<A: Serialize>(arguments: &A) -> Result<Encoded, S
 
 /// Reads a tuple of arguments back; the error says what was found instead.
 pub(super) fn decode_arguments<A: DeserializeOwned>(bytes: &[u8], _descriptors: Vec<OwnedFd>) -> Result<A, String> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((arguments, [])) => Ok(arguments),
-        Ok(_) => Err("bytes after the last argument".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
+    from_slice(bytes, &LIMITS).map_err(|error| error.to_string())
 }

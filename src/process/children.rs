@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -100,7 +101,10 @@ impl Child {
             if left == Some(Duration::ZERO) {
                 return None;
             }
-            self.poll_end(left);
+            if self.poll_end(left) && self.try_end().is_none() {
+                // Ended, but a debugger has the first look at it.
+                thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 

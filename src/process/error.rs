@@ -33,17 +33,6 @@ pub enum SpawnError {
     #[error("the arguments cannot be sent to another process: {0}")]
     Encode(String),
 
-    /// The arguments are larger than a process may be given. Nothing was started.
-    #[error(
-        "the arguments take {size} bytes, more than {size_max}: pass them through a file, a queue or shared memory"
-    )]
-    ArgumentsTooLarge {
-        /// Bytes of the encoded arguments.
-        size: usize,
-        /// The largest size that is accepted.
-        size_max: usize,
-    },
-
     /// The arguments carry more descriptors than a process may be given. Nothing was started.
     #[error("the arguments carry {count} descriptors, more than {count_max}")]
     TooManyDescriptors {

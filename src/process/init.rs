@@ -236,9 +236,9 @@ fn remember_panics(channel: Arc<Channel>) -> Arc<Mutex<Option<String>>> {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         print(panic);
-        let place = panic.location().map(|place| format!(" at {place}")).unwrap_or_default();
+        let place = panic.location().map(|place| format!("{place}: ")).unwrap_or_default();
         let words = panic.payload_as_str().unwrap_or(NO_TEXT);
-        let words = format!("{words}{place}");
+        let words = format!("{place}{words}");
         if cfg!(panic = "abort") {
             channel.report(&Report::Farewell(Farewell {
                 code: PANIC_CODE,

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{env, process};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 use rustix::stdio;
 
@@ -23,7 +24,7 @@ use super::children::{Child, reap};
 use super::error::SpawnError;
 use super::init::MARKER;
 use super::program::{EXECUTABLE, Program};
-use super::report::{ARGUMENTS_SIZE_MAX, DESCRIPTORS_MAX, Farewell, Order, Report, send_order};
+use super::report::{DESCRIPTORS_MAX, Farewell, Order, Report, send_order};
 use super::role::{Door, next_lineage};
 use super::wire::Wire;
 
@@ -92,10 +93,6 @@ pub(super) fn start(plan: &Plan, door: Door, entry: i64, encoded: &Encoded) -> R
 }
 
 fn check_limits(encoded: &Encoded) -> Result<(), SpawnError> {
-    let (size, size_max) = (encoded.bytes.len(), ARGUMENTS_SIZE_MAX);
-    if size > size_max {
-        return Err(SpawnError::ArgumentsTooLarge { size, size_max });
-    }
     // Three more may go ahead of the arguments' own.
     let (count, count_max) = (encoded.descriptors.len(), DESCRIPTORS_MAX - 3);
     if count > count_max {
@@ -136,9 +133,12 @@ fn execute(plan: &Plan, door: Door, name: &str, socket: UnixStream) -> io::Resul
     match pidfd {
         Ok(pidfd) => Ok(Child::register(name.to_owned(), pid, pidfd, plan.daemon, plan.internal)),
         Err(error) => {
-            // No descriptor left for it: the child finds its order cut off.
-            let _ = started.kill();
-            let _ = started.wait();
+            // No descriptor is left for it, unless it has ended and been collected already: then its id is nobody's, or
+            // somebody else's.
+            if error.raw_os_error() != Some(Errno::SRCH.raw_os_error()) {
+                let _ = started.kill();
+                let _ = started.wait();
+            }
             Err(error)
         }
     }

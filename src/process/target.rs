@@ -49,7 +49,7 @@ pub trait Target<Args, Signature>: Copy + Send + 'static {
 }
 
 /// A value that may be passed where a process's function takes a `Parameter`: one of its type, a reference to one, and
-/// `&str` for `String`, `&[T]` for `Vec<T>`.
+/// `&str` for `String`, slices and arrays for `Vec<T>`.
 ///
 /// The child gets its own value. Plain data is copied; proxies and shared-memory handles arrive as handles to the same
 /// object.
@@ -64,6 +64,8 @@ impl<T: Serialize> Argument<T> for T {}
 impl<T: Serialize> Argument<T> for &T {}
 impl Argument<String> for &str {}
 impl<T: Serialize> Argument<Vec<T>> for &[T] {}
+impl<T, const N: usize> Argument<Vec<T>> for [T; N] where [T; N]: Serialize {}
+impl<T, const N: usize> Argument<Vec<T>> for &[T; N] where [T; N]: Serialize {}
 
 /// What a process's function may return: nothing, an exit code, or a `Result` of these.
 ///

@@ -1,12 +1,15 @@
 //! Descriptors: nothing of a parent leaks into its children, and nothing stays behind in the parent.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::AsRawFd;
+use std::process::Command;
 use std::thread;
 
 use byproxy::Process;
+use byproxy::process::SpawnError;
+use rustix::process::{Resource, Rlimit, setrlimit};
 
-use crate::support::{Desk, Watchdog, stay, visit};
+use crate::support::Watchdog;
 
 /// What the open descriptors of this process are: `socket`, `anon_inode` and so on, or a path.
 fn open_descriptors() -> Vec<String> {
@@ -106,16 +109,43 @@ fn a_child_that_prints_prints_here() {
 }
 
 #[test]
-fn a_childs_children_do_not_hold_its_socket() {
+fn programs_that_a_child_runs_inherit_nothing_of_ours() {
     let _watchdog = Watchdog::new();
-    let desk = Desk::new();
-    // The child ends; its own child stays. Were the socket inherited, the parent would not care either: it watches
-    // the process, not the socket.
-    let run = |desk: std::path::PathBuf| {
-        Process::spawn(stay, (&desk,)).unwrap();
-        visit(&desk, "child");
+    let run = || {
+        let listing = Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+        let listing = String::from_utf8(listing.stdout).unwrap();
+        assert!(listing.contains("/dev/null"), "standard input: {listing}");
+        assert!(!listing.contains("socket:") && !listing.contains("pidfd"), "{listing}");
     };
-    let child = Process::spawn(run, (desk.path(),)).unwrap();
-    child.join().unwrap();
-    let _visitors = [desk.visitor(), desk.visitor()];
+    Process::builder().daemon(true).spawn(run, ()).unwrap().join().unwrap();
+}
+
+#[test]
+fn a_start_without_descriptors_left_fails_and_leaves_nothing() {
+    let _watchdog = Watchdog::new();
+    let run = || {
+        let few = Rlimit {
+            current: Some(24),
+            maximum: Some(24),
+        };
+        setrlimit(Resource::Nofile, few).unwrap();
+        let mut taken = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            taken.push(file);
+        }
+        let mut started = 0;
+        while !taken.is_empty() {
+            match Process::spawn(|| (), ()) {
+                Ok(child) => {
+                    started += 1;
+                    child.join().unwrap();
+                }
+                Err(error) => assert!(matches!(error, SpawnError::Exec(_)), "{error}"),
+            }
+            taken.pop();
+        }
+        assert!(started > 0, "with enough descriptors it works again");
+        assert!(byproxy::active_children().is_empty());
+    };
+    Process::spawn(run, ()).unwrap().join().unwrap();
 }
