@@ -19,6 +19,7 @@
 //! serde's own limit remains that `i128` and `u128` cannot pass through `flatten`, `untagged` and `tag`.
 
 mod access;
+mod compound;
 mod convert;
 mod de;
 mod error;
@@ -39,6 +40,7 @@ mod writer;
 
 use std::cmp::Ordering;
 
+pub use compound::Compound;
 pub use de::{Deserializer, from_slice};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, Malformed};
 pub use int::{Int, IntOutOfRange};
@@ -46,7 +48,7 @@ pub use key::canonical_key;
 pub use limits::Limits;
 pub use order::compare;
 pub use raw::{DictItems, ListItems, RAW_NAME, Raw, Tokens};
-pub use ser::{Compound, Serializer, to_vec, to_writer};
+pub use ser::{Serializer, to_vec, to_writer};
 pub use token::{Kind, TOKEN_NAME, Token};
 pub use walk::walk;
 pub use writer::{

@@ -5,6 +5,7 @@
 
 use serde::ser::{self, Serialize};
 
+use super::compound::Compound;
 use super::error::EncodeError;
 use super::reader::Reader;
 use super::{Limits, RAW_NAME, TOKEN_NAME, Token, tag, walk, writer};
@@ -129,7 +130,7 @@ impl<'a> Serializer<'a> {
     }
 
     /// Opens a list or dict with `count` elements, as far as that is known.
-    fn open(&mut self, tag: u8, count: Option<usize>) -> Result<Compound<'_, 'a>, EncodeError> {
+    fn container(&mut self, tag: u8, count: Option<usize>) -> Result<Compound<'_, 'a>, EncodeError> {
         self.begin(2)?;
         let announced = count.unwrap_or(0);
         self.out.push(tag);
@@ -137,14 +138,21 @@ impl<'a> Serializer<'a> {
         writer::varint(self.out, announced as u64);
         self.room(0)?;
         self.open += 1;
-        Ok(Compound {
-            count_at,
-            announced,
-            count: 0,
-            key_open: false,
-            enclosing: 1,
-            serializer: self,
-        })
+        Ok(Compound::new(self, count_at, announced))
+    }
+
+    /// Closes so many levels.
+    #[inline]
+    pub(super) fn close(&mut self, levels: u32) {
+        self.open -= levels;
+    }
+
+    /// Puts `count` where `announced` stands.
+    pub(super) fn patch_count(&mut self, at: usize, announced: usize, count: usize) -> Result<(), EncodeError> {
+        let mut patch = Vec::with_capacity(10);
+        writer::varint(&mut patch, count as u64);
+        self.out.splice(at..at + writer::varint_len(announced), patch);
+        self.room(0)
     }
 
     /// Opens the one-pair dict of an enum variant with content.
@@ -157,7 +165,7 @@ impl<'a> Serializer<'a> {
 
     /// Writes a part of a value, and remembers when that failed.
     #[inline]
-    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+    pub(super) fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let result = value.serialize(&mut *self);
         if let Err(error) = &result {
             self.failed.get_or_insert_with(|| error.clone());
@@ -229,52 +237,6 @@ impl<'a> Serializer<'a> {
             .map_err(|error| EncodeError::Custom(format!("an encoded value cannot be written: {error}")))?;
         self.out.drain(at..self.out.len() - size);
         Ok(())
-    }
-}
-
-/// A list or dict that is being written.
-#[derive(Debug)]
-pub struct Compound<'s, 'a> {
-    serializer: &'s mut Serializer<'a>,
-    /// Where its count stands.
-    count_at: usize,
-    /// The count that was written there.
-    announced: usize,
-    /// The elements or pairs written so far.
-    count: usize,
-    /// Whether a key waits for its value.
-    key_open: bool,
-    /// How many levels end with it: 2 when it is the content of an enum variant.
-    enclosing: u32,
-}
-
-impl Compound<'_, '_> {
-    #[inline]
-    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        self.count += 1;
-        self.serializer.part(value)
-    }
-
-    #[inline]
-    fn field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), EncodeError> {
-        self.serializer.counted(tag::STR, name.as_bytes())?;
-        self.element(value)
-    }
-
-    #[inline]
-    fn finish(self) -> Result<(), EncodeError> {
-        self.serializer.open -= self.enclosing;
-        if self.key_open {
-            return Err(EncodeError::Unsupported("a map with a key that has no value"));
-        }
-        if self.count == self.announced {
-            return Ok(());
-        }
-        let old = self.count_at..self.count_at + writer::varint_len(self.announced);
-        let mut count = Vec::with_capacity(10);
-        writer::varint(&mut count, self.count as u64);
-        self.serializer.out.splice(old, count);
-        self.serializer.room(0)
     }
 }
 
@@ -420,16 +382,16 @@ impl<'s, 'a> ser::Serializer for &'s mut Serializer<'a> {
 
     #[inline]
     fn serialize_seq(self, len: Option<usize>) -> Result<Compound<'s, 'a>, EncodeError> {
-        Serializer::open(self, tag::LIST, len)
+        self.container(tag::LIST, len)
     }
 
     #[inline]
     fn serialize_tuple(self, len: usize) -> Result<Compound<'s, 'a>, EncodeError> {
-        Serializer::open(self, tag::LIST, Some(len))
+        self.container(tag::LIST, Some(len))
     }
 
     fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Compound<'s, 'a>, EncodeError> {
-        Serializer::open(self, tag::LIST, Some(len))
+        self.container(tag::LIST, Some(len))
     }
 
     fn serialize_tuple_variant(
@@ -440,20 +402,17 @@ impl<'s, 'a> ser::Serializer for &'s mut Serializer<'a> {
         len: usize,
     ) -> Result<Compound<'s, 'a>, EncodeError> {
         self.variant(variant)?;
-        Ok(Compound {
-            enclosing: 2,
-            ..Serializer::open(self, tag::LIST, Some(len))?
-        })
+        Ok(self.container(tag::LIST, Some(len))?.in_variant())
     }
 
     #[inline]
     fn serialize_map(self, len: Option<usize>) -> Result<Compound<'s, 'a>, EncodeError> {
-        Serializer::open(self, tag::DICT, len)
+        self.container(tag::DICT, len)
     }
 
     #[inline]
     fn serialize_struct(self, _: &'static str, len: usize) -> Result<Compound<'s, 'a>, EncodeError> {
-        Serializer::open(self, tag::DICT, Some(len))
+        self.container(tag::DICT, Some(len))
     }
 
     fn serialize_struct_variant(
@@ -464,78 +423,6 @@ impl<'s, 'a> ser::Serializer for &'s mut Serializer<'a> {
         len: usize,
     ) -> Result<Compound<'s, 'a>, EncodeError> {
         self.variant(variant)?;
-        Ok(Compound {
-            enclosing: 2,
-            ..Serializer::open(self, tag::DICT, Some(len))?
-        })
+        Ok(self.container(tag::DICT, Some(len))?.in_variant())
     }
-}
-
-impl ser::SerializeMap for Compound<'_, '_> {
-    type Ok = ();
-    type Error = EncodeError;
-
-    #[inline]
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), EncodeError> {
-        if std::mem::replace(&mut self.key_open, true) {
-            return Err(EncodeError::Unsupported("a map with a key that has no value"));
-        }
-        self.serializer.part(key)
-    }
-
-    #[inline]
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        if !std::mem::replace(&mut self.key_open, false) {
-            return Err(EncodeError::Unsupported("a map with a value that has no key"));
-        }
-        self.element(value)
-    }
-
-    fn end(self) -> Result<(), EncodeError> {
-        self.finish()
-    }
-}
-
-/// The five kinds of list, and the two kinds of dict with field names, differ in the trait's name only.
-macro_rules! compounds {
-    (elements: $($list:ident::$element:ident),*; fields: $($dict:ident),*) => {
-        $(impl ser::$list for Compound<'_, '_> {
-            type Ok = ();
-            type Error = EncodeError;
-
-            #[inline]
-            fn $element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-                self.element(value)
-            }
-
-            #[inline]
-            fn end(self) -> Result<(), EncodeError> {
-                self.finish()
-            }
-        })*
-        $(impl ser::$dict for Compound<'_, '_> {
-            type Ok = ();
-            type Error = EncodeError;
-
-            #[inline]
-            fn serialize_field<T: Serialize + ?Sized>(
-                &mut self,
-                name: &'static str,
-                value: &T,
-            ) -> Result<(), EncodeError> {
-                self.field(name, value)
-            }
-
-            #[inline]
-            fn end(self) -> Result<(), EncodeError> {
-                self.finish()
-            }
-        })*
-    };
-}
-
-compounds! {
-    elements: SerializeSeq::serialize_element, SerializeTuple::serialize_element,
-        SerializeTupleStruct::serialize_field, SerializeTupleVariant::serialize_field;
-    fields: SerializeStruct, SerializeStructVariant
 }
