@@ -57,6 +57,9 @@ pub(crate) trait Backend: Send + Sync + Debug {
     /// Gives back one reference to an object. Never waits for an answer and never fails: a session that is over has none left.
     fn release(&self, object: u64);
 
+    /// Whether the session still stands, as far as is known without asking.
+    fn is_open(&self) -> bool;
+
     /// Ends this process's session: every proxy of it answers `Gone` from now on, and calls that wait return it. Idempotent.
     fn close(&self);
 }

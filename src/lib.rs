@@ -2,10 +2,26 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("byproxy runs on Linux only: it rests on memfd, pidfd, epoll and futexes");
 
+mod backend;
+mod codec;
+mod error;
+mod handle;
 pub mod process;
+mod proxy;
+mod references;
+mod registry;
 mod sys;
 
+pub use byproxy_proto::address::{Address, AddressError};
+pub use byproxy_proto::value::{Kind, Value};
+pub use codec::Returned;
+pub use error::{Error, Result, WrongType};
 pub use process::{Process, active_children, cpu_count, init};
+pub use proxy::{
+    Call, Consumer, Delivery, Departed, DictCalls, DictIter, DictProxy, Element, GetError, GetTimeoutError, Integer,
+    IntoElement, ListCalls, ListIter, ListProxy, LockCalls, LockGuard, LockProxy, PutError, PutManyError,
+    PutTimeoutError, QueueAudit, QueueCalls, QueueProxy, TryGetError, TryPutError,
+};
 
 // Where children of unit tests come in.
 #[cfg(test)]

@@ -1,0 +1,325 @@
+//! Between typed values and the bytes of calls.
+//!
+//! Arguments are encoded into a buffer of the calling thread, sized and checked before anything is sent. Replies are read by a [`Read`]
+//! from borrowed bytes. What a proxy inside a value means on either way is [`references`](crate::references)' business; a value of
+//! another type than asked for comes back to the caller as [`Returned`].
+
+use crate::backend::{Answer, Backend, Request};
+use crate::error::{Error, Result, WrongType};
+use crate::handle::Handle;
+use crate::references::{self, Adopting};
+use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::op::{Operation, Wait};
+use byproxy_proto::value::{self, DecodeError, Limits, Raw, Value, some_prefix_needed};
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// Capacity above which a thread's buffer is given back rather than kept for its next call.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
+thread_local! {
+    /// The buffer that arguments are encoded into, while no call of this thread uses it.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// How a reply's value is read.
+pub(crate) type Read<R> = fn(&[u8]) -> Result<R>;
+
+/// Encodes arguments, makes the call, and reads its reply.
+#[inline]
+pub(crate) fn call<A, R>(
+    handle: &Handle,
+    operation: Operation,
+    wait: Wait,
+    arguments: &A,
+    read: impl FnOnce(&[u8]) -> Result<R>,
+) -> Result<R>
+where
+    A: Serialize + ?Sized,
+{
+    call_object(handle.backend(), operation, handle.object(), wait, arguments, read)
+}
+
+/// The same for an object that there is no handle for, such as the server itself.
+#[inline]
+pub(crate) fn call_object<A, R>(
+    backend: &Arc<dyn Backend>,
+    operation: Operation,
+    object: u64,
+    wait: Wait,
+    arguments: &A,
+    read: impl FnOnce(&[u8]) -> Result<R>,
+) -> Result<R>
+where
+    A: Serialize + ?Sized,
+{
+    let mut buffer = Buffer::take();
+    // What the arguments name is held until the reply is there.
+    let _held = references::encode(arguments, &mut buffer.0, Some(backend.instance()))?;
+    answer(
+        backend,
+        Request {
+            operation,
+            object,
+            arguments: &buffer.0,
+            wait,
+        },
+        read,
+    )
+}
+
+/// Makes a call whose arguments are encoded already, and reads its reply.
+#[inline]
+pub(crate) fn answer<R>(
+    backend: &Arc<dyn Backend>,
+    request: Request<'_>,
+    read: impl FnOnce(&[u8]) -> Result<R>,
+) -> Result<R> {
+    let mut read = Some(read);
+    let mut outcome = None;
+    backend.call(request, &mut |answer: Answer<'_>| {
+        let _adopting = Adopting::enter(backend, answer.handed);
+        outcome = read.take().map(|read| read(answer.result));
+    })?;
+    outcome.unwrap_or_else(|| Err(Error::Gone("the call ended without an answer".to_owned())))
+}
+
+/// Reads a reply whose value says nothing.
+pub(crate) fn nothing(_: &[u8]) -> Result<()> {
+    Ok(())
+}
+
+/// Reads a reply that is the value itself.
+#[inline]
+pub(crate) fn value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    value::from_slice(bytes, &Limits::default()).map_err(|error| unread(error, bytes))
+}
+
+/// Reads a reply that is a value or None; a value that can't be read comes back without the Some around it.
+#[inline]
+pub(crate) fn option<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<T>> {
+    content(bytes).map(self::value).transpose()
+}
+
+/// The bytes inside an optional value, if it is not None.
+#[inline]
+pub(crate) fn content(bytes: &[u8]) -> Option<&[u8]> {
+    if Raw::assume_checked(bytes).is_none() {
+        return None;
+    }
+    // What begins with None or a Some stands behind the Some that this is.
+    Some(if some_prefix_needed(bytes) {
+        bytes.get(1..).unwrap_or_default()
+    } else {
+        bytes
+    })
+}
+
+/// Reads a List item by item: one that can't be read does not spoil the others.
+pub(crate) fn items<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<Result<T>>> {
+    let items = checked(bytes)?
+        .list_items()
+        .ok_or_else(|| unexpected("a list", bytes))?;
+    Ok(items.map(|item| self::value(item.bytes())).collect())
+}
+
+/// Reads a Dict pair by pair.
+pub(crate) fn pairs<K: DeserializeOwned, V: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<Result<(K, V)>>> {
+    let pairs = checked(bytes)?
+        .dict_items()
+        .ok_or_else(|| unexpected("a dict", bytes))?;
+    Ok(pairs
+        .map(|(key, value)| Ok((self::value(key.bytes())?, self::value(value.bytes())?)))
+        .collect())
+}
+
+/// Reads a reply that is the value itself, and keeps its bytes for a comparison on the server.
+pub(crate) fn seen<T: DeserializeOwned>(bytes: &[u8]) -> Result<Seen<T>> {
+    Ok(Seen {
+        value: self::value(bytes)?,
+        bytes: bytes.to_vec(),
+        _held: references::adopted(),
+    })
+}
+
+/// A value as it was read. A comparison on the server must see these bytes: a fresh encoding may differ, for types whose own order is
+/// random.
+pub(crate) struct Seen<T> {
+    pub(crate) value: T,
+    pub(crate) bytes: Vec<u8>,
+    /// What the bytes name stays alive as long as they do.
+    _held: Vec<Handle>,
+}
+
+/// A whole Dict, read into its pairs.
+pub(crate) struct Pairs<K, V>(pub(crate) Vec<(K, V)>);
+
+impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Pairs<K, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder<K, V>(PhantomData<(K, V)>);
+
+        impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for InOrder<K, V> {
+            type Value = Vec<(K, V)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a dict")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                // The server's word on how many there are is not worth more than a page of memory.
+                let mut pairs = Vec::with_capacity(map.size_hint().unwrap_or(0).min(4096));
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(pairs)
+            }
+        }
+
+        deserializer.deserialize_map(InOrder(PhantomData)).map(Self)
+    }
+}
+
+/// The parts of a reply that is a List of exactly so many.
+pub(crate) fn parts<const N: usize>(bytes: &[u8]) -> Result<[&[u8]; N]> {
+    let items = checked(bytes)?
+        .list_items()
+        .ok_or_else(|| unexpected("a list", bytes))?;
+    let parts: Vec<&[u8]> = items.map(Raw::bytes).collect();
+    parts
+        .try_into()
+        .map_err(|_| unexpected("another number of parts", bytes))
+}
+
+/// The number in a fault's detail, zero if there is none.
+pub(crate) fn count_in(detail: &Value) -> u64 {
+    match detail {
+        Value::Int(int) => u64::try_from(*int).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// A value that was not of the type asked for, with the references it holds kept alive.
+///
+/// It is a [`Value`] to look at, prints as one, and can be read as its right type.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::{Error, Manager, Value};
+///
+/// let manager = Manager::embedded()?;
+/// manager.list_named::<String>("names")?.append("Ada")?;
+/// let numbers = manager.list_named::<u32>("names")?;
+/// let Err(Error::WrongType(wrong)) = numbers.pop() else { panic!("a name is no number") };
+/// let returned = wrong.into_returned();
+/// assert_eq!(returned.to_string(), "\"Ada\"");
+/// assert_eq!(returned.decode::<String>()?, "Ada");
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Returned {
+    value: Value,
+    bytes: Vec<u8>,
+    held: Vec<Handle>,
+}
+
+impl Returned {
+    /// Reads the value as another type. It stays here, so that this can be tried again.
+    ///
+    /// Local, unless the type holds proxies.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] with the same value, if it is not of this type either.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
+        let _adopting = Adopting::offer(self.held.iter().cloned());
+        self::value(&self.bytes)
+    }
+
+    /// The value alone. The references it holds are let go.
+    pub fn into_value(self) -> Value {
+        self.value
+    }
+}
+
+impl Deref for Returned {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.value
+    }
+}
+
+impl fmt::Display for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.value, f)
+    }
+}
+
+impl fmt::Debug for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.value, f)
+    }
+}
+
+/// The error of bytes that are not the type asked for, or no value at all.
+#[cold]
+fn unread(error: DecodeError, bytes: &[u8]) -> Error {
+    if error.is_malformed() {
+        return malformed(error);
+    }
+    match value::from_slice::<Value>(bytes, &Limits::default()) {
+        Ok(value) => {
+            let returned = Returned {
+                value,
+                bytes: bytes.to_vec(),
+                held: references::adopted(),
+            };
+            Error::WrongType(Box::new(WrongType::new(error, returned)))
+        }
+        Err(error) => malformed(error),
+    }
+}
+
+#[cold]
+fn unexpected(what: &str, bytes: &[u8]) -> Error {
+    malformed(format_args!(
+        "the server answered with {} bytes where {what} was due",
+        bytes.len()
+    ))
+}
+
+#[cold]
+fn malformed(reason: impl fmt::Display) -> Error {
+    Error::Fault(Fault::new(FaultCode::Malformed, reason))
+}
+
+fn checked(bytes: &[u8]) -> Result<Raw<'_>> {
+    Raw::check(bytes, &Limits::default()).map_err(malformed)
+}
+
+/// This thread's buffer while a call uses it; a call made meanwhile gets another.
+struct Buffer(Vec<u8>);
+
+impl Buffer {
+    #[inline]
+    fn take() -> Self {
+        let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
+        buffer.clear();
+        Self(buffer)
+    }
+}
+
+impl Drop for Buffer {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.capacity() <= KEPT_BYTES_MAX {
+            let buffer = std::mem::take(&mut self.0);
+            let _ = BUFFER.try_with(|kept| kept.set(buffer));
+        }
+    }
+}

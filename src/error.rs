@@ -1,0 +1,231 @@
+//! What can go wrong, as callers see it.
+//!
+//! [`Error`] is the umbrella that any call may return. Where an outcome is part of a method's ordinary control flow, the method has a
+//! small error of its own that gives the value back (such as [`TryPutError`](crate::TryPutError)), and converts into the umbrella.
+
+use crate::codec::Returned;
+use byproxy_proto::address::{Address, AddressError};
+use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::value::{DecodeError, EncodeError};
+use std::fmt;
+use std::io;
+
+/// The result of a call, with the umbrella error unless said otherwise.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed. Its `Debug` form is its message, so that `fn main() -> byproxy::Result<()>` reads well.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::{Error, Manager};
+///
+/// let manager = Manager::embedded()?;
+/// let tickets = manager.list_from::<u32, _>([3, 1, 2])?;
+/// assert!(matches!(tickets.get(7), Err(Error::IndexOutOfRange(_))));
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The server, or this process's session with it, has ended. Nothing on it works any more; make a new manager.
+    #[error("the server is gone: {0}")]
+    Gone(String),
+    /// The call changed something and the connection ended before its reply: it may or may not have happened. It was tried once.
+    #[error("the connection ended before the reply, so {operation} may or may not have happened: {reason}")]
+    OutcomeUnknown {
+        /// The call's name.
+        operation: &'static str,
+        /// How the connection ended.
+        reason: String,
+    },
+    /// Nothing listens at the address, or it can't be reached.
+    #[error(
+        "can't connect to {address}: {source} (is the server running? start one with `byproxy serve --listen {address}`)"
+    )]
+    Connect {
+        /// The address that was tried.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The text is not an address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The peer, its user or its role may not do this.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The key is wrong or missing.
+    #[error("the key was not accepted: {0}")]
+    AuthFailed(String),
+    /// The time to wait passed.
+    #[error("the time to wait passed")]
+    Timeout,
+    /// The queue has no item now.
+    #[error("the queue is empty")]
+    Empty,
+    /// The queue has no room now.
+    #[error("the queue is full")]
+    Full,
+    /// The queue was shut down.
+    #[error("the queue is shut down")]
+    ShutDown,
+    /// No object has this id any more: it was freed, or its server restarted.
+    #[error("no such object: {0}")]
+    NoSuchObject(String),
+    /// An index is outside the list.
+    #[error("{0}")]
+    IndexOutOfRange(String),
+    /// The dict does not have the key that the operation needs.
+    #[error("{0}")]
+    KeyMissing(String),
+    /// The sum would leave the bounds of its type; nothing was changed.
+    #[error("{0}")]
+    Overflow(String),
+    /// The value is of another type than asked for. It comes back, so that nothing is lost.
+    #[error("{0}")]
+    WrongType(Box<WrongType>),
+    /// The argument can't be written as a value; nothing was sent.
+    #[error("the argument can't be sent: {0}")]
+    Encode(EncodeError),
+    /// A value, frame or reply is over its limit; nothing was changed.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The value holds a proxy of another server; only objects of this server can be stored in it.
+    #[error("{0}")]
+    ForeignProxy(String),
+    /// The container changed while it was being iterated over, so that items could be missed or seen twice.
+    #[error("the {0} changed while it was being iterated over: take a snapshot with items(), or start again")]
+    Changed(&'static str),
+    /// Waiting would have closed a cycle of owned locks.
+    #[error("{0}")]
+    Deadlock(String),
+    /// Consumers died before they said `task_done` for this many items.
+    #[error("consumers died before they said task_done for {0} items")]
+    WorkerDied(u64),
+    /// The operation does not fit the object's state: releasing a free lock, one `task_done` too many.
+    #[error("{0}")]
+    Misuse(String),
+    /// The name belongs to an object of another kind.
+    #[error("{0}")]
+    NameTaken(String),
+    /// Any other answer of the server to a request that it will not or can't serve.
+    #[error("{0}")]
+    Fault(Fault),
+    /// The process was not prepared for starting others.
+    #[error(
+        "this process can't start others: call byproxy::init() as the first line of main (in tests: put byproxy::test_support!(); \
+         into the test crate)"
+    )]
+    InitMissing,
+    /// The system refused something.
+    #[error("{context}: {source}")]
+    Io {
+        /// What was being done.
+        context: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A value of another type than the caller asked for: what was found, where, and the value itself.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::{DictProxy, Error, Manager};
+///
+/// let manager = Manager::embedded()?;
+/// manager.dict_named::<String, u32>("seats")?.insert("G101", 7)?;
+/// // Someone else takes the values for strings.
+/// let seats: DictProxy<String, String> = manager.dict_named("seats")?;
+/// let Err(Error::WrongType(wrong)) = seats.pop("G101") else { panic!("a number is no string") };
+/// assert_eq!(wrong.returned().decode::<u32>()?, 7);
+/// # Ok::<(), Error>(())
+/// ```
+pub struct WrongType {
+    error: DecodeError,
+    returned: Returned,
+}
+
+impl WrongType {
+    pub(crate) fn new(error: DecodeError, returned: Returned) -> Self {
+        Self { error, returned }
+    }
+
+    /// What was expected, what was found, and where in the value.
+    pub fn reason(&self) -> &DecodeError {
+        &self.error
+    }
+
+    /// The value as it came, with the references it holds kept alive.
+    pub fn returned(&self) -> &Returned {
+        &self.returned
+    }
+
+    /// The value itself, to keep; see [`Returned::decode`] for reading it as its right type.
+    pub fn into_returned(self) -> Returned {
+        self.returned
+    }
+}
+
+impl fmt::Display for WrongType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "wrong type: {}; the value was {}", self.error, self.returned)
+    }
+}
+
+impl fmt::Debug for WrongType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for WrongType {}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::from_fault(fault)
+    }
+}
+
+impl From<EncodeError> for Error {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::TooLarge { .. } => Self::TooLarge(error.to_string()),
+            error => Self::Encode(error),
+        }
+    }
+}
+
+impl Error {
+    /// The error of a fault: the codes that callers act on have variants of their own.
+    pub(crate) fn from_fault(fault: Fault) -> Self {
+        match fault.code {
+            FaultCode::Gone | FaultCode::ShuttingDown => Self::Gone(fault.message),
+            FaultCode::Refused => Self::Refused(fault.message),
+            FaultCode::AuthFailed => Self::AuthFailed(fault.message),
+            FaultCode::Timeout => Self::Timeout,
+            FaultCode::Empty => Self::Empty,
+            FaultCode::Full => Self::Full,
+            FaultCode::ShutDown => Self::ShutDown,
+            FaultCode::NoSuchObject => Self::NoSuchObject(fault.message),
+            FaultCode::IndexOutOfRange => Self::IndexOutOfRange(fault.message),
+            FaultCode::KeyMissing => Self::KeyMissing(fault.message),
+            FaultCode::Overflow => Self::Overflow(fault.message),
+            FaultCode::TooLarge => Self::TooLarge(fault.message),
+            FaultCode::ForeignProxy => Self::ForeignProxy(fault.message),
+            FaultCode::Deadlock => Self::Deadlock(fault.message),
+            FaultCode::WorkerDied => Self::WorkerDied(crate::codec::count_in(&fault.detail)),
+            FaultCode::Misuse => Self::Misuse(fault.message),
+            FaultCode::NameTaken => Self::NameTaken(fault.message),
+            _ => Self::Fault(fault),
+        }
+    }
+}

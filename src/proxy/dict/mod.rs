@@ -1,0 +1,371 @@
+//! `DictProxy`: a shared dict.
+
+mod iter;
+mod modify;
+
+pub use iter::DictIter;
+
+use crate::codec::{self, Pairs};
+use crate::error::{Error, Result};
+use crate::proxy::call::{calls, list};
+use crate::proxy::element::{Element, IntoElement, PairForms};
+use crate::proxy::proxy;
+use byproxy_proto::op::{Operation, Wait};
+use serde::Serialize;
+
+proxy! {
+    /// A shared dict: the same keys and values in every process that holds a proxy of it.
+    ///
+    /// Keys keep the order in which they were first inserted, as in Python. Any type may be a key; two keys are the same if their values
+    /// are. A clone is another handle to the same dict; the dict is freed when no process, no other object and no name refers to it any
+    /// more. Every method is atomic on the server, whatever other processes do meanwhile. None of them waits for another process; if
+    /// the server dies each returns [`Error::Gone`](crate::Error::Gone), and
+    /// [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown) if the change may have happened.
+    ///
+    /// Python: `manager.dict()`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Manager;
+    ///
+    /// let manager = Manager::embedded()?;
+    /// let seats = manager.dict::<String, u32>()?;
+    /// seats.insert("G101", 7)?;
+    /// seats.modify("G101", |free| *free -= 1)?;
+    /// assert_eq!(seats.get("G101")?, Some(6));
+    /// assert_eq!(seats.to_string(), "{'G101': 6}");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    DictProxy [K, V] DICT
+}
+
+calls! {
+    /// The calls of a dict as values; see [`DictProxy::calls`].
+    DictCalls of DictProxy [K, V] {
+        /// Sets a key's value and returns the one before, if any. A new key goes to the end.
+        ///
+        /// One round trip. Python: `d[k] = v`
+        ///
+        /// # Errors
+        /// [`Error::WrongType`](crate::Error::WrongType) gives the value before back, which has been replaced all the same.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let seats = manager.dict::<String, u32>()?;
+        /// assert_eq!(seats.insert("G101", 7)?, None);
+        /// assert_eq!(seats.insert("G101", 6)?, Some(7));
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "set")]
+        #[doc(alias = "put")]
+        #[doc(alias = "__setitem__")]
+        fn insert(key: impl IntoElement<K>, value: impl IntoElement<V>) -> Option<V>
+            = DictInsert(key.form(), value.form()) => codec::option;
+
+        /// Returns a key's value; `None` if the dict does not have the key.
+        ///
+        /// One round trip. Python: `d.get(k)`; `d[k]` is `get(k)?.ok_or(…)`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let seats = manager.dict_from::<String, u32, _, _>([("G101", 7)])?;
+        /// assert_eq!(seats.get("G101")?, Some(7));
+        /// assert_eq!(seats.get("G102")?, None);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "__getitem__")]
+        fn get(key: impl IntoElement<K>) -> Option<V> = DictGet(key.form()) => codec::option;
+
+        /// Removes a key and returns its value; `None` if the dict did not have the key.
+        ///
+        /// One round trip. Python: `d.pop(k, None)`
+        ///
+        /// # Errors
+        /// [`Error::WrongType`](crate::Error::WrongType) gives the value back, which has been removed all the same.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let seats = manager.dict_from::<String, u32, _, _>([("G101", 7)])?;
+        /// assert_eq!((seats.pop("G101")?, seats.pop("G101")?), (Some(7), None));
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "remove")]
+        fn pop(key: impl IntoElement<K>) -> Option<V> = DictPop(key.form()) => codec::option;
+
+        /// Removes and returns the pair whose key was inserted last; `None` if the dict is empty.
+        ///
+        /// One round trip. Python: `d.popitem()`
+        ///
+        /// # Errors
+        /// [`Error::WrongType`](crate::Error::WrongType) gives the pair back, which has been removed all the same.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let dict = manager.dict_from::<String, u32, _, _>([("a", 1), ("b", 2)])?;
+        /// assert_eq!(dict.popitem()?, Some(("b".to_owned(), 2)));
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "pop_last")]
+        fn popitem() -> Option<(K, V)> = DictPopitem() => codec::option;
+
+        /// Returns a key's value, after setting it to this one if the dict did not have the key.
+        ///
+        /// One round trip. Python: `d.setdefault(k, v)`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let dict = manager.dict::<String, u32>()?;
+        /// assert_eq!((dict.setdefault("a", 1)?, dict.setdefault("a", 2)?), (1, 1));
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "entry")]
+        #[doc(alias = "or_insert")]
+        fn setdefault(key: impl IntoElement<K>, value: impl IntoElement<V>) -> V
+            = DictSetdefault(key.form(), value.form()) => codec::value;
+
+        /// Sets a key's value if the dict does not have the key, and tells whether it did.
+        ///
+        /// One round trip. Python: none
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let owners = manager.dict::<u32, String>()?;
+        /// assert!(owners.try_insert(7, "Ada")?);
+        /// assert!(!owners.try_insert(7, "Grace")?);
+        /// assert_eq!(owners.get(7)?.as_deref(), Some("Ada"));
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "setnx")]
+        #[doc(alias = "insert_new")]
+        fn try_insert(key: impl IntoElement<K>, value: impl IntoElement<V>) -> bool
+            = DictCompareAndSet(key.form(), None::<()>, Some(value.form())) => codec::value;
+
+        /// Inserts pairs, all in one step.
+        ///
+        /// One round trip. Python: `d.update(pairs)`, `d |= pairs`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let dict = manager.dict_from::<String, u32, _, _>([("a", 1), ("b", 2)])?;
+        /// dict.update([("b", 3), ("c", 4)])?;
+        /// assert_eq!(dict.values()?, [1, 3, 4]);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "extend")]
+        fn update(pairs: impl IntoIterator<Item = (impl IntoElement<K>, impl IntoElement<V>)>) -> ()
+            = DictUpdate(PairForms::new(&pairs.into_iter().collect::<Vec<_>>())) => codec::nothing;
+
+        /// Returns the number of keys.
+        ///
+        /// One round trip. Python: `len(d)`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// assert_eq!(manager.dict_from::<String, u32, _, _>([("a", 1)])?.len()?, 1);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn len() -> u64 = DictLen() => codec::value;
+
+        /// Tells whether the dict has a key.
+        ///
+        /// One round trip. Python: `k in d`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// assert!(manager.dict_from::<String, u32, _, _>([("a", 1)])?.contains("a")?);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "contains_key")]
+        #[doc(alias = "has_key")]
+        fn contains(key: impl IntoElement<K>) -> bool = DictContains(key.form()) => codec::value;
+
+        /// Removes a key, and tells whether the dict had it.
+        ///
+        /// One round trip. Python: `del d[k]`, which raises if it is not there
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let dict = manager.dict_from::<String, u32, _, _>([("a", 1)])?;
+        /// assert!(dict.delete("a")?);
+        /// assert!(!dict.delete("a")?);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "remove")]
+        #[doc(alias = "__delitem__")]
+        fn delete(key: impl IntoElement<K>) -> bool = DictDelete(key.form()) => codec::value;
+
+        /// Removes all keys.
+        ///
+        /// One round trip. Python: `d.clear()`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let dict = manager.dict_from::<String, u32, _, _>([("a", 1)])?;
+        /// dict.clear()?;
+        /// assert!(dict.is_empty()?);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn clear() -> () = DictClear() => codec::nothing;
+
+        /// Creates another shared dict with the same pairs.
+        ///
+        /// The copy is made on the server in one step; proxies in it refer to the same objects. One round trip.
+        /// Python: `d.copy()`, which makes a plain dict; that is [`items`](Self::items)
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let dict = manager.dict_from::<String, u32, _, _>([("a", 1)])?;
+        /// let copy = dict.copy()?;
+        /// copy.insert("b", 2)?;
+        /// assert_eq!((dict.len()?, copy.len()?), (1, 2));
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn copy() -> DictProxy<K, V> = DictCopy() => codec::value;
+    }
+}
+
+impl<K: Element, V: Element> DictProxy<K, V> {
+    /// Tells whether there are no keys.
+    ///
+    /// One round trip. Python: `not d`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// assert!(manager.dict::<String, u32>()?.is_empty()?);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Returns the keys in order, as they were at one moment.
+    ///
+    /// One round trip. When they exceed a reply, the server copies the dict in one step and the copy is fetched in chunks, one round trip
+    /// for each. Python: `list(d.keys())`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let dict = manager.dict_from::<String, u32, _, _>([("b", 1), ("a", 2)])?;
+    /// assert_eq!(dict.keys()?, ["b", "a"]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn keys(&self) -> Result<Vec<K>> {
+        match self.ask(Operation::DictKeys, &list!(), codec::value) {
+            Err(Error::TooLarge(_)) => self.copy()?.iter().map(|pair| Ok(pair?.0)).collect(),
+            outcome => outcome,
+        }
+    }
+
+    /// Returns the values in the order of their keys, as they were at one moment.
+    ///
+    /// One round trip, or more for a large dict, as [`keys`](Self::keys). Python: `list(d.values())`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let dict = manager.dict_from::<String, u32, _, _>([("b", 1), ("a", 2)])?;
+    /// assert_eq!(dict.values()?, [1, 2]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn values(&self) -> Result<Vec<V>> {
+        match self.ask(Operation::DictValues, &list!(), codec::value) {
+            Err(Error::TooLarge(_)) => self.copy()?.iter().map(|pair| Ok(pair?.1)).collect(),
+            outcome => outcome,
+        }
+    }
+
+    /// Returns the pairs in order, as they were at one moment.
+    ///
+    /// One round trip, or more for a large dict, as [`keys`](Self::keys). Python: `list(d.items())`, `d.copy()`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let dict = manager.dict_from::<String, u32, _, _>([("b", 1), ("a", 2)])?;
+    /// assert_eq!(dict.items()?, [("b".to_owned(), 1), ("a".to_owned(), 2)]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn items(&self) -> Result<Vec<(K, V)>> {
+        match self.ask(Operation::DictItems, &list!(), codec::value::<Pairs<K, V>>) {
+            Err(Error::TooLarge(_)) => self.copy()?.iter().collect(),
+            outcome => Ok(outcome?.0),
+        }
+    }
+
+    /// Goes through the pairs in order, a chunk at a time.
+    ///
+    /// If keys come or go meanwhile, the next item is [`Error::Changed`](crate::Error::Changed) and the iteration ends, as Python raises;
+    /// changed values show. For a snapshot use [`items`](Self::items). One round trip for each chunk of up to 4096 pairs. A pair of another
+    /// type is an error in its place, and the iteration goes on after it; any other error ends it.
+    ///
+    /// Python: `for k, v in d.items()`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let seats = manager.dict_from::<String, u32, _, _>([("G101", 7), ("G102", 3)])?;
+    /// let mut free = 0;
+    /// for pair in &seats {
+    ///     free += pair?.1;
+    /// }
+    /// assert_eq!(free, 10);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn iter(&self) -> DictIter<K, V> {
+        DictIter::new(self, false)
+    }
+
+    /// Goes through the pairs from the last to the first, a chunk at a time; otherwise as [`iter`](Self::iter).
+    ///
+    /// Python: `reversed(d.items())`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let dict = manager.dict_from::<String, u32, _, _>([("a", 1), ("b", 2)])?;
+    /// assert_eq!(dict.iter_reversed().next().transpose()?, Some(("b".to_owned(), 2)));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "reversed")]
+    #[doc(alias = "rev")]
+    pub fn iter_reversed(&self) -> DictIter<K, V> {
+        DictIter::new(self, true)
+    }
+
+    fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+        codec::call(&self.handle, operation, Wait::TRY, sent, read)
+    }
+}

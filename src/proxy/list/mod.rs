@@ -1,0 +1,521 @@
+//! `ListProxy`: a shared list.
+
+mod iter;
+mod modify;
+
+pub use iter::ListIter;
+
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::proxy::call::calls;
+use crate::proxy::element::{Element, Forms, IntoElement};
+use crate::proxy::proxy;
+use byproxy_proto::op::{Operation, Wait};
+use serde::Serialize;
+use std::ops::{Bound, RangeBounds};
+
+proxy! {
+    /// A shared list: the same items in every process that holds a proxy of it.
+    ///
+    /// Indices count from the end when they are negative, and ranges are clamped, as in Python. A clone is another handle to the same
+    /// list; the list is freed when no process, no other object and no name refers to it any more. Every method is atomic on the
+    /// server, whatever other processes do meanwhile. None of them waits for another process; if the server dies each returns
+    /// [`Error::Gone`](crate::Error::Gone), and [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown) if the change may have happened.
+    ///
+    /// Python: `manager.list()`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Manager;
+    ///
+    /// let manager = Manager::embedded()?;
+    /// let sold = manager.list::<String>()?;
+    /// sold.append("Ada")?;
+    /// sold.extend(["Grace", "李雷"])?;
+    /// assert_eq!(sold.get(-1)?, "李雷");
+    /// assert_eq!(sold.to_string(), "['Ada', 'Grace', '李雷']");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    ListProxy [T] LIST
+}
+
+calls! {
+    /// The calls of a list as values; see [`ListProxy::calls`].
+    ListCalls of ListProxy [T] {
+        /// Adds an item at the end.
+        ///
+        /// One round trip. Python: `l.append(x)`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list::<u32>()?;
+        /// list.append(3)?;
+        /// assert_eq!(list.to_vec()?, [3]);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "push")]
+        #[doc(alias = "push_back")]
+        fn append(item: impl IntoElement<T>) -> () = ListAppend(item.form()) => codec::nothing;
+
+        /// Adds items at the end, all in one step.
+        ///
+        /// One round trip. Python: `l.extend(xs)`, `l += xs`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([1])?;
+        /// list.extend([2, 3])?;
+        /// assert_eq!(list.to_vec()?, [1, 2, 3]);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn extend(items: impl IntoIterator<Item = impl IntoElement<T>>) -> ()
+            = ListExtend(Forms::new(&items.into_iter().collect::<Vec<_>>())) => codec::nothing;
+
+        /// Inserts an item before an index. An index outside the list means its nearer end.
+        ///
+        /// One round trip. Python: `l.insert(i, x)`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([1, 3])?;
+        /// list.insert(1, 2)?;
+        /// list.insert(100, 4)?;
+        /// assert_eq!(list.to_vec()?, [1, 2, 3, 4]);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn insert(index: i64, item: impl IntoElement<T>) -> () = ListInsert(index, item.form()) => codec::nothing;
+
+        /// Removes and returns the last item; `None` if the list is empty.
+        ///
+        /// One round trip. Python: `l.pop()`
+        ///
+        /// # Errors
+        /// [`Error::WrongType`](crate::Error::WrongType) gives the item back, which has been removed all the same.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([1, 2])?;
+        /// assert_eq!((list.pop()?, list.pop()?, list.pop()?), (Some(2), Some(1), None));
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "pop_back")]
+        fn pop() -> Option<T> = ListPop() => codec::option;
+
+        /// Removes and returns the item at an index.
+        ///
+        /// One round trip. Python: `l.pop(i)`
+        ///
+        /// # Errors
+        /// [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange); [`Error::WrongType`](crate::Error::WrongType) gives the item
+        /// back, which has been removed all the same.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([1, 2, 3])?;
+        /// assert_eq!(list.pop_at(0)?, 1);
+        /// assert_eq!(list.to_vec()?, [2, 3]);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn pop_at(index: i64) -> T = ListPopAt(index) => codec::value;
+
+        /// Removes the first item equal to this one, and tells whether there was one.
+        ///
+        /// One round trip. Python: `l.remove(x)`, which raises if there is none
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<String, _>(["a", "b", "a"])?;
+        /// assert!(list.remove("a")?);
+        /// assert_eq!(list.to_vec()?, ["b", "a"]);
+        /// assert!(!list.remove("z")?);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn remove(item: impl IntoElement<T>) -> bool = ListRemove(item.form()) => codec::value;
+
+        /// Returns the index of the first item equal to this one; `None` if there is none.
+        ///
+        /// One round trip. Python: `l.index(x)`, which raises if there is none
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<String, _>(["a", "b"])?;
+        /// assert_eq!(list.index("b")?, Some(1));
+        /// assert_eq!(list.index("z")?, None);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "position")]
+        #[doc(alias = "find")]
+        fn index(item: impl IntoElement<T>) -> Option<u64> = ListIndex(item.form(), 0, None::<i64>) => codec::option;
+
+        /// Returns the index of the first item equal to this one within a range; `None` if there is none.
+        ///
+        /// One round trip. Python: `l.index(x, start, stop)`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<String, _>(["a", "b", "a"])?;
+        /// assert_eq!(list.index_in("a", 1..)?, Some(2));
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn index_in(item: impl IntoElement<T>, range: impl RangeBounds<i64>) -> Option<u64>
+            = ListIndex(item.form(), start(&range), stop(&range)) => codec::option;
+
+        /// Counts the items equal to this one.
+        ///
+        /// One round trip. Python: `l.count(x)`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([7, 8, 7])?;
+        /// assert_eq!(list.count(7)?, 2);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn count(item: impl IntoElement<T>) -> u64 = ListCount(item.form()) => codec::value;
+
+        /// Reverses the list in place.
+        ///
+        /// One round trip. Python: `l.reverse()`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([1, 2, 3])?;
+        /// list.reverse()?;
+        /// assert_eq!(list.to_vec()?, [3, 2, 1]);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn reverse() -> () = ListReverse() => codec::nothing;
+
+        /// Sorts the list in place on the server, stably, smallest first.
+        ///
+        /// The order is that of *values*: numbers by size, strings by their code points, lists item by item, dicts and structs pair by
+        /// pair. For an order of your own see [`modify_all`](Self::modify_all). One round trip. Python: `l.sort()`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([3, 1, 2])?;
+        /// list.sort()?;
+        /// assert_eq!(list.to_vec()?, [1, 2, 3]);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn sort() -> () = ListSort(false) => codec::nothing;
+
+        /// Sorts the list in place on the server, stably, largest first.
+        ///
+        /// One round trip. Python: `l.sort(reverse=True)`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([3, 1, 2])?;
+        /// list.sort_descending()?;
+        /// assert_eq!(list.to_vec()?, [3, 2, 1]);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn sort_descending() -> () = ListSort(true) => codec::nothing;
+
+        /// Returns the number of items.
+        ///
+        /// One round trip. Python: `len(l)`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// assert_eq!(manager.list_from::<u32, _>([3, 1])?.len()?, 2);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn len() -> u64 = ListLen() => codec::value;
+
+        /// Tells whether an item equal to this one is in the list.
+        ///
+        /// One round trip. Python: `x in l`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// assert!(manager.list_from::<String, _>(["a"])?.contains("a")?);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn contains(item: impl IntoElement<T>) -> bool = ListContains(item.form()) => codec::value;
+
+        /// Returns the item at an index.
+        ///
+        /// One round trip. Python: `l[i]`
+        ///
+        /// # Errors
+        /// [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([1, 2, 3])?;
+        /// assert_eq!((list.get(0)?, list.get(-1)?), (1, 3));
+        /// assert!(list.get(3).is_err());
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn get(index: i64) -> T = ListGet(index) => codec::value;
+
+        /// Replaces the item at an index.
+        ///
+        /// One round trip. Python: `l[i] = x`
+        ///
+        /// # Errors
+        /// [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([1, 2])?;
+        /// list.set(-1, 9)?;
+        /// assert_eq!(list.to_vec()?, [1, 9]);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "__setitem__")]
+        fn set(index: i64, item: impl IntoElement<T>) -> () = ListSet(index, item.form()) => codec::nothing;
+
+        /// Deletes the item at an index.
+        ///
+        /// One round trip. Python: `del l[i]`
+        ///
+        /// # Errors
+        /// [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([1, 2])?;
+        /// list.delete(0)?;
+        /// assert_eq!(list.to_vec()?, [2]);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "__delitem__")]
+        fn delete(index: i64) -> () = ListDelete(index) => codec::nothing;
+
+        /// Returns the items of a range; what lies outside the list counts as empty.
+        ///
+        /// One round trip. Python: `l[a:b]`
+        ///
+        /// # Errors
+        /// [`Error::TooLarge`](crate::Error::TooLarge) if the items together exceed a reply: take smaller ranges, or
+        /// [`to_vec`](Self::to_vec).
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([1, 2, 3, 4])?;
+        /// assert_eq!(list.slice(1..3)?, [2, 3]);
+        /// assert_eq!(list.slice(-2..)?, [3, 4]);
+        /// assert_eq!(list.slice(3..100)?, [4]);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "range")]
+        fn slice(range: impl RangeBounds<i64>) -> Vec<T> = ListSlice(start(&range), stop(&range)) => codec::value;
+
+        /// Replaces the items of a range by others, as many as you like.
+        ///
+        /// One round trip. Python: `l[a:b] = xs`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([1, 2, 3])?;
+        /// list.set_slice(0..2, [7, 8, 9])?;
+        /// assert_eq!(list.to_vec()?, [7, 8, 9, 3]);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "splice")]
+        fn set_slice(range: impl RangeBounds<i64>, items: impl IntoIterator<Item = impl IntoElement<T>>) -> ()
+            = ListSetSlice(start(&range), stop(&range), Forms::new(&items.into_iter().collect::<Vec<_>>())) => codec::nothing;
+
+        /// Deletes the items of a range.
+        ///
+        /// One round trip. Python: `del l[a:b]`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([1, 2, 3])?;
+        /// list.delete_slice(1..)?;
+        /// assert_eq!(list.to_vec()?, [1]);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn delete_slice(range: impl RangeBounds<i64>) -> () = ListDeleteSlice(start(&range), stop(&range)) => codec::nothing;
+
+        /// Deletes all items.
+        ///
+        /// One round trip. Python: `l.clear()`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([1])?;
+        /// list.clear()?;
+        /// assert!(list.is_empty()?);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn clear() -> () = ListClear() => codec::nothing;
+
+        /// Creates another shared list with the same items.
+        ///
+        /// The copy is made on the server in one step; proxies among the items refer to the same objects. One round trip.
+        /// Python: `l.copy()`, which makes a plain list; that is [`to_vec`](Self::to_vec)
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([1])?;
+        /// let copy = list.copy()?;
+        /// copy.append(2)?;
+        /// assert_eq!((list.len()?, copy.len()?), (1, 2));
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn copy() -> ListProxy<T> = ListCopy() => codec::value;
+
+        /// Repeats the items so many times, in place; zero or less empties the list.
+        ///
+        /// One round trip. Python: `l *= n`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let list = manager.list_from::<u32, _>([1, 2])?;
+        /// list.repeat(2)?;
+        /// assert_eq!(list.to_vec()?, [1, 2, 1, 2]);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn repeat(times: i64) -> () = ListRepeat(times) => codec::nothing;
+    }
+}
+
+impl<T: Element> ListProxy<T> {
+    /// Tells whether there are no items.
+    ///
+    /// One round trip. Python: `not l`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// assert!(manager.list::<u32>()?.is_empty()?);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Creates another shared list: these items, and then others.
+    ///
+    /// Two round trips; the items of this list are copied on the server in one step. Python: `l + xs`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let list = manager.list_from::<u32, _>([1])?;
+    /// assert_eq!(list.concat([2, 3])?.to_vec()?, [1, 2, 3]);
+    /// assert_eq!(list.to_vec()?, [1]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn concat(&self, items: impl IntoIterator<Item = impl IntoElement<T>>) -> Result<Self> {
+        let copy = self.copy()?;
+        copy.extend(items)?;
+        Ok(copy)
+    }
+
+    /// Returns all items, as they were at one moment.
+    ///
+    /// One round trip. When the items together exceed a reply, the server copies the list in one step and the copy is fetched in chunks,
+    /// one round trip for each. Python: `list(l)`, `l[:]`, `l.copy()`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// assert_eq!(manager.list_from::<u32, _>([1, 2])?.to_vec()?, [1, 2]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn to_vec(&self) -> Result<Vec<T>> {
+        match self.slice(..) {
+            Err(Error::TooLarge(_)) => self.copy()?.iter().collect(),
+            outcome => outcome,
+        }
+    }
+
+    /// Goes through the items in order, a chunk at a time.
+    ///
+    /// Each item is the one that stands at its index when its chunk is fetched; changes made meanwhile show, as they do when Python
+    /// iterates over a list that is being changed. For a snapshot use [`to_vec`](Self::to_vec). One round trip for each chunk of up to 4096
+    /// items. An item of another type is an error in its place, and the iteration goes on after it; any other error ends it.
+    ///
+    /// Python: `for x in l`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let list = manager.list_from::<u32, _>(0..10_000)?;
+    /// let sum = list.iter().sum::<Result<u32, _>>()?;
+    /// assert_eq!(sum, 49_995_000);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn iter(&self) -> ListIter<T> {
+        ListIter::new(self)
+    }
+
+    fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+        codec::call(&self.handle, operation, Wait::TRY, sent, read)
+    }
+}
+
+/// The index that a range begins at.
+fn start(range: &impl RangeBounds<i64>) -> i64 {
+    match range.start_bound() {
+        Bound::Included(&index) => index,
+        Bound::Excluded(&index) => index.saturating_add(1),
+        Bound::Unbounded => 0,
+    }
+}
+
+/// The index before which a range ends; nothing for the end of the list.
+fn stop(range: &impl RangeBounds<i64>) -> Option<i64> {
+    match range.end_bound() {
+        // The last item, or one that no list has: whatever follows.
+        Bound::Included(&(-1 | i64::MAX)) | Bound::Unbounded => None,
+        Bound::Included(&index) => Some(index + 1),
+        Bound::Excluded(&index) => Some(index),
+    }
+}

@@ -1,0 +1,179 @@
+//! Changing an item by what it is: with a function, by comparison, by adding.
+
+use super::ListProxy;
+use crate::codec::{self, Seen};
+use crate::error::Result;
+use crate::proxy::BackOff;
+use crate::proxy::call::list;
+use crate::proxy::element::{Element, Integer, IntoElement, negated};
+use byproxy_proto::op::Operation;
+use byproxy_proto::value::Raw;
+use serde::Serialize;
+
+impl<T: Element> ListProxy<T> {
+    /// Changes the item at an index by a function, so that no other change comes between, and returns what the function returns.
+    ///
+    /// The item is read, changed here, and written back if the server still has the bytes that were read; else this starts again, so
+    /// the function may run more than once. Two round trips, and two more for each time another was faster.
+    /// Python: none; `l[i] += 1` loses updates
+    ///
+    /// # Errors
+    /// [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let list = manager.list_from::<Vec<u32>, _>([vec![1]])?;
+    /// let length = list.modify(0, |inner| {
+    ///     inner.push(2);
+    ///     inner.len()
+    /// })?;
+    /// assert_eq!((length, list.get(0)?), (2, vec![1, 2]));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "update")]
+    #[doc(alias = "fetch_update")]
+    pub fn modify<R>(&self, index: i64, mut change: impl FnMut(&mut T) -> R) -> Result<R> {
+        let mut back_off = BackOff::default();
+        loop {
+            let mut seen: Seen<T> = self.ask(Operation::ListGet, &(index,), codec::seen)?;
+            let answer = change(&mut seen.value);
+            if self.swap(index, &Raw::assume_checked(&seen.bytes), &seen.value)? {
+                return Ok(answer);
+            }
+            back_off.pause();
+        }
+    }
+
+    /// Changes the whole list by a function, so that no other change comes between, and returns what the function returns.
+    ///
+    /// The items are read, changed here, and written back if the list has not changed since; else this starts again, so the function may
+    /// run more than once. Two round trips that carry all items, and two more for each time another was faster: for lists that are small or
+    /// changed rarely. Python: none
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`](crate::Error::TooLarge) if all items together exceed one reply.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let list = manager.list_from::<String, _>(["ccc", "a", "bb"])?;
+    /// list.modify_all(|items| items.sort_by_key(String::len))?;
+    /// assert_eq!(list.to_vec()?, ["a", "bb", "ccc"]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn modify_all<R>(&self, mut change: impl FnMut(&mut Vec<T>) -> R) -> Result<R> {
+        let mut back_off = BackOff::default();
+        loop {
+            let (version, mut items): (u64, Vec<T>) = self.ask(Operation::ListSnapshot, &list!(), codec::value)?;
+            let answer = change(&mut items);
+            if self.ask(Operation::ListReplace, &(version, &items), codec::value)? {
+                return Ok(answer);
+            }
+            back_off.pause();
+        }
+    }
+
+    /// Replaces the item at an index if it equals an expected one, and tells whether it did.
+    ///
+    /// Equal means `==` on this side. One round trip if the item was written as the expected one is, else up to three.
+    /// Python: none
+    ///
+    /// # Errors
+    /// [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let seats = manager.list_from::<String, _>(["free", "free"])?;
+    /// assert!(seats.compare_and_set(0, "free", "Ada")?);
+    /// assert!(!seats.compare_and_set(0, "free", "Grace")?);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "compare_exchange")]
+    pub fn compare_and_set(&self, index: i64, expected: impl IntoElement<T>, item: impl IntoElement<T>) -> Result<bool>
+    where
+        T: PartialEq,
+    {
+        if self.swap(index, expected.form(), item.form())? {
+            return Ok(true);
+        }
+        // Equal values may have other bytes, where a type's own order is random: what decides is `==`, then the bytes as they are.
+        let expected = expected.into_element();
+        let mut back_off = BackOff::default();
+        loop {
+            let seen: Seen<T> = self.ask(Operation::ListGet, &(index,), codec::seen)?;
+            if seen.value != expected {
+                return Ok(false);
+            }
+            if self.swap(index, &Raw::assume_checked(&seen.bytes), item.form())? {
+                return Ok(true);
+            }
+            back_off.pause();
+        }
+    }
+
+    fn swap<E: Serialize + ?Sized, N: Serialize + ?Sized>(&self, index: i64, seen: &E, item: &N) -> Result<bool> {
+        self.ask(Operation::ListCompareAndSet, &(index, seen, item), codec::value)
+    }
+}
+
+impl<T: Integer> ListProxy<T> {
+    /// Adds to the integer at an index in one step and returns what it was.
+    ///
+    /// One round trip. Python: none; `l[i] += n` loses updates
+    ///
+    /// # Errors
+    /// [`Error::Overflow`](crate::Error::Overflow) if the sum would not fit the type; the item is as it was. [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Error;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let counters = manager.list_from::<u8, _>([0, 250])?;
+    /// assert_eq!(counters.fetch_add(1, 5)?, 250);
+    /// assert!(matches!(counters.fetch_add(1, 1), Err(Error::Overflow(_))));
+    /// assert_eq!(counters.get(1)?, 255);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "increment")]
+    #[doc(alias = "+=")]
+    pub fn fetch_add(&self, index: i64, delta: T) -> Result<T> {
+        self.add(index, delta.wide())
+    }
+
+    /// Subtracts from the integer at an index in one step and returns what it was.
+    ///
+    /// One round trip. Python: none; `l[i] -= n` loses updates
+    ///
+    /// # Errors
+    /// As [`fetch_add`](Self::fetch_add).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let seats = manager.list_from::<u32, _>([1])?;
+    /// assert_eq!(seats.fetch_sub(0, 1)?, 1);
+    /// assert!(seats.fetch_sub(0, 1).is_err(), "there is no seat less than none");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "decrement")]
+    #[doc(alias = "-=")]
+    pub fn fetch_sub(&self, index: i64, delta: T) -> Result<T> {
+        self.add(index, negated(delta)?)
+    }
+
+    fn add(&self, index: i64, delta: i128) -> Result<T> {
+        self.ask(
+            Operation::ListFetchAdd,
+            &(index, delta, T::LOWEST, T::HIGHEST),
+            codec::value,
+        )
+    }
+}

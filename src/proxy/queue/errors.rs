@@ -1,0 +1,191 @@
+//! What a queue answers besides an item: one small error for each method, with the item given back where there is one.
+
+use crate::error::Error;
+use std::fmt;
+
+macro_rules! put_errors {
+    ($( $(#[$meta:meta])* $name:ident { $( #[doc = $doc:literal] $variant:ident ),* } )*) => {$(
+        $(#[$meta])*
+        pub enum $name<T> {
+            $( #[doc = $doc] $variant(T), )*
+            /// Anything else that can go wrong with a call. The item is gone with it.
+            Other(Error),
+        }
+
+        impl<T> $name<T> {
+            pub(super) fn new(error: Error, item: impl FnOnce() -> T) -> Self {
+                match error {
+                    $( Error::$variant => Self::$variant(item()), )*
+                    error => Self::Other(error),
+                }
+            }
+
+            /// The item that was not put, if it came back.
+            pub fn into_item(self) -> Option<T> {
+                match self {
+                    $( Self::$variant(item) => Some(item), )*
+                    Self::Other(_) => None,
+                }
+            }
+        }
+
+        impl<T> From<$name<T>> for Error {
+            fn from(error: $name<T>) -> Self {
+                match error {
+                    $( $name::$variant(_) => Self::$variant, )*
+                    $name::Other(error) => error,
+                }
+            }
+        }
+
+        impl<T> fmt::Display for $name<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $( Self::$variant(_) => fmt::Display::fmt(&Error::$variant, f), )*
+                    Self::Other(error) => fmt::Display::fmt(error, f),
+                }
+            }
+        }
+
+        impl<T> fmt::Debug for $name<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl<T> std::error::Error for $name<T> {}
+    )*};
+}
+
+put_errors! {
+    /// Why [`QueueProxy::put`](crate::QueueProxy::put) did not put the item.
+    PutError {
+        /// The queue was shut down: no more items go in.
+        ShutDown
+    }
+
+    /// Why [`QueueProxy::try_put`](crate::QueueProxy::try_put) did not put the item.
+    TryPutError {
+        /// There is no room now.
+        Full,
+        /// The queue was shut down: no more items go in.
+        ShutDown
+    }
+
+    /// Why [`QueueProxy::put_timeout`](crate::QueueProxy::put_timeout) did not put the item.
+    PutTimeoutError {
+        /// There was no room in all that time.
+        Timeout,
+        /// The queue was shut down: no more items go in.
+        ShutDown
+    }
+}
+
+/// Why [`QueueProxy::put_many`](crate::QueueProxy::put_many) did not put all items.
+pub enum PutManyError<T> {
+    /// The queue was shut down before these had gone in; the ones before them are in it.
+    ShutDown(Vec<T>),
+    /// Anything else that can go wrong with a call. The items are gone with it.
+    Other(Error),
+}
+
+impl<T> From<PutManyError<T>> for Error {
+    fn from(error: PutManyError<T>) -> Self {
+        match error {
+            PutManyError::ShutDown(_) => Self::ShutDown,
+            PutManyError::Other(error) => error,
+        }
+    }
+}
+
+impl<T> fmt::Display for PutManyError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ShutDown(rest) => write!(
+                f,
+                "the queue was shut down before {} of the items had gone in",
+                rest.len()
+            ),
+            Self::Other(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl<T> fmt::Debug for PutManyError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<T> std::error::Error for PutManyError<T> {}
+
+macro_rules! get_errors {
+    ($( $(#[$meta:meta])* $name:ident { $( #[doc = $doc:literal] $variant:ident ),* } )*) => {$(
+        $(#[$meta])*
+        pub enum $name {
+            $( #[doc = $doc] $variant, )*
+            /// Anything else that can go wrong with a call. An item of another type comes back in it.
+            Other(Error),
+        }
+
+        impl From<Error> for $name {
+            fn from(error: Error) -> Self {
+                match error {
+                    $( Error::$variant => Self::$variant, )*
+                    error => Self::Other(error),
+                }
+            }
+        }
+
+        impl From<$name> for Error {
+            fn from(error: $name) -> Self {
+                match error {
+                    $( $name::$variant => Self::$variant, )*
+                    $name::Other(error) => error,
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $( Self::$variant => fmt::Display::fmt(&Error::$variant, f), )*
+                    Self::Other(error) => fmt::Display::fmt(error, f),
+                }
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl std::error::Error for $name {}
+    )*};
+}
+
+get_errors! {
+    /// Why [`QueueProxy::get`](crate::QueueProxy::get) or [`receive`](crate::QueueProxy::receive) has no item.
+    GetError {
+        /// The queue was shut down and is empty: no more items come out.
+        ShutDown
+    }
+
+    /// Why [`QueueProxy::try_get`](crate::QueueProxy::try_get) or [`try_receive`](crate::QueueProxy::try_receive) has no item.
+    TryGetError {
+        /// There is no item now.
+        Empty,
+        /// The queue was shut down and is empty: no more items come out.
+        ShutDown
+    }
+
+    /// Why [`QueueProxy::get_timeout`](crate::QueueProxy::get_timeout) or
+    /// [`receive_timeout`](crate::QueueProxy::receive_timeout) has no item.
+    GetTimeoutError {
+        /// There was no item in all that time.
+        Timeout,
+        /// The queue was shut down and is empty: no more items come out.
+        ShutDown
+    }
+}

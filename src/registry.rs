@@ -1,0 +1,37 @@
+//! The sessions of this process, by the server instance they are with.
+//!
+//! A token read anywhere in this process, on any thread, finds its server here. The registry owns nothing: a session lives as long as
+//! a manager or a proxy holds it.
+
+use crate::backend::Backend;
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use std::sync::{Arc, LazyLock, Weak};
+
+static SESSIONS: LazyLock<DashMap<u128, Weak<dyn Backend>>> = LazyLock::new(DashMap::new);
+
+/// Held while a session enters, so that two connections made at once agree on one of them.
+static ENTERING: Mutex<()> = Mutex::new(());
+
+/// Enters a new session, unless this process has an open one with the same server: that one is to be used then, and is returned.
+pub(crate) fn enter(backend: Arc<dyn Backend>) -> Arc<dyn Backend> {
+    let _entering = ENTERING.lock();
+    // Nothing of the map may be borrowed while a session could be dropped: it would come back to `forget`.
+    match find(backend.instance()) {
+        Some(known) if known.is_open() => known,
+        _ => {
+            SESSIONS.insert(backend.instance(), Arc::downgrade(&backend));
+            backend
+        }
+    }
+}
+
+/// The session with a server, if this process has one.
+pub(crate) fn find(instance: u128) -> Option<Arc<dyn Backend>> {
+    SESSIONS.get(&instance)?.upgrade()
+}
+
+/// Forgets a session that is being dropped. A newer one with the same server stays.
+pub(crate) fn forget(instance: u128) {
+    SESSIONS.remove_if(&instance, |_, session| session.strong_count() == 0);
+}
