@@ -10,7 +10,7 @@ use super::access::{Bytes, Elements, Enum, List, Pairs, TokenBody};
 use super::error::{DecodeError, DecodeErrorKind};
 use super::int::{Narrow, narrowest};
 use super::reader::Reader;
-use super::walk::{self, VALUE_SIZE};
+use super::walk;
 use super::{Limits, TOKEN_NAME, float, tag};
 
 /// Reads the one value that is all of `bytes`.
@@ -93,10 +93,10 @@ impl<'de> Deserializer<'de> {
             }
             .into());
         }
-        let Some(memory_left) = self.memory_left.checked_sub(VALUE_SIZE) else {
+        let Some(memory_left) = self.memory_left.checked_sub(Limits::PART_BYTES) else {
             let limit = self.limits.memory;
             return Err(DecodeErrorKind::TooLarge {
-                size: limit.saturating_add(VALUE_SIZE),
+                size: limit.saturating_add(Limits::PART_BYTES),
                 limit,
             }
             .into());

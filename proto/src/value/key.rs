@@ -9,11 +9,13 @@
 //! Unlike in Python, `1`, `1.0` and `True` are three different keys: a key read back must be what was put in.
 
 use super::error::{DecodeError, DecodeErrorKind, Malformed};
+use super::raw::{payload, skip};
 use super::reader::Reader;
 use super::{Limits, Raw, tag, writer};
 
-/// Puts `raw` into the form that keys have. When it has it already the answer is `false` and `out` is left alone (nearly
-/// always: it takes one look at each tag); else the key's bytes are appended to `out` and the answer is `true`.
+/// Puts `raw` into the form that keys have. When it has it already the answer is `false` and `out` is left as it was (nearly
+/// always: one look at each part settles it, unless there is a dict); else the key's bytes are appended to `out` and the
+/// answer is `true`.
 ///
 /// # Errors
 /// [`DecodeErrorKind::DuplicateKey`] when a dict in the key holds a key twice; `out` is then as before.
@@ -29,10 +31,26 @@ use super::{Limits, Raw, tag, writer};
 /// ```
 #[inline]
 pub fn canonical_key(raw: Raw<'_>, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
-    match raw.bytes().first() {
-        Some(&(tag::FLOAT | tag::LIST | tag::DICT)) => rewrite(raw, out),
-        _ => Ok(false),
+    if is_settled(raw) { Ok(false) } else { rewrite(raw, out) }
+}
+
+/// Whether there is nothing in it that could have two forms.
+#[inline]
+fn is_settled(raw: Raw<'_>) -> bool {
+    let mut reader = Reader::new(raw.bytes());
+    while let Ok(tag) = reader.byte() {
+        let settled = match tag {
+            tag::FLOAT => reader
+                .float()
+                .is_ok_and(|value| normal_float(value).to_bits() == value.to_bits()),
+            tag::DICT => reader.count(2).is_ok_and(|count| count <= 1),
+            _ => payload(tag, &mut reader).is_ok(),
+        };
+        if !settled {
+            return false;
+        }
     }
+    true
 }
 
 fn rewrite(raw: Raw<'_>, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
@@ -102,7 +120,7 @@ pub(crate) fn normalise(
         }
         _ => {
             let before = reader.rest;
-            super::raw::skip(reader).ok_or(Malformed::CutShort)?;
+            skip(reader).ok_or(Malformed::CutShort)?;
             let (value, _) = before
                 .split_at_checked(before.len() - reader.rest.len())
                 .ok_or(Malformed::CutShort)?;

@@ -18,13 +18,16 @@ pub struct Limits {
     pub bytes: usize,
     /// How deep values may nest; a scalar is depth 1, `[[1]]` is depth 3. More than [`Limits::DEPTH_MAX`] counts as that.
     pub depth: u32,
-    /// What one value may occupy once it is decoded: `size_of::<Value>()` for each value in it, in bytes.
+    /// What one value may occupy once it is decoded: [`Limits::PART_BYTES`] for each value in it.
     pub memory: usize,
 }
 
 impl Limits {
     /// The deepest nesting any limit allows: it keeps recursion, in this crate and in drops, far from the end of a stack.
     pub const DEPTH_MAX: u32 = 128;
+
+    /// What each value, and each part of a value, is charged to [`Limits::memory`]: the size of a [`Value`](super::Value).
+    pub const PART_BYTES: usize = 48;
 
     /// The limits byproxy uses unless told otherwise: 64 MiB, 64 levels, 1 GiB decoded.
     pub const DEFAULT: Limits = Limits {
@@ -49,3 +52,5 @@ impl Default for Limits {
         Self::DEFAULT
     }
 }
+
+const _: () = assert!(size_of::<super::Value>() <= Limits::PART_BYTES);

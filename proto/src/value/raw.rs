@@ -288,7 +288,7 @@ pub(crate) fn skip(reader: &mut Reader<'_>) -> Option<()> {
 
 /// Passes over what follows `tag` up to the first part; the answer is how many values follow as parts.
 #[inline]
-fn payload(tag: u8, reader: &mut Reader<'_>) -> Result<usize, Malformed> {
+pub(crate) fn payload(tag: u8, reader: &mut Reader<'_>) -> Result<usize, Malformed> {
     match tag {
         tag::NONE => Ok(0),
         tag::SOME => Ok(1),

@@ -68,7 +68,7 @@ fn value<F: FnMut(Token)>(reader: &mut Reader<'_>, budget: &mut Budget<'_, F>, d
     if depth_left == 0 {
         return Err(Fault::TooDeep(budget.limits.depth_held()));
     }
-    budget.memory_left = match budget.memory_left.checked_sub(VALUE_SIZE) {
+    budget.memory_left = match budget.memory_left.checked_sub(Limits::PART_BYTES) {
         Some(left) => left,
         None => return Err(Fault::TooMuch(budget.limits.memory)),
     };
@@ -116,9 +116,6 @@ fn container<F: FnMut(Token)>(
     Ok(())
 }
 
-/// What one decoded value is taken to occupy.
-pub(crate) const VALUE_SIZE: usize = size_of::<super::Value>();
-
 impl From<Malformed> for Fault {
     fn from(malformed: Malformed) -> Self {
         Self::Malformed(malformed)
@@ -132,7 +129,7 @@ impl From<Fault> for DecodeError {
             Fault::Malformed(malformed) => malformed.into(),
             Fault::TooDeep(limit) => DecodeErrorKind::TooDeep { limit }.into(),
             Fault::TooMuch(limit) => DecodeErrorKind::TooLarge {
-                size: limit.saturating_add(VALUE_SIZE),
+                size: limit.saturating_add(Limits::PART_BYTES),
                 limit,
             }
             .into(),

@@ -146,7 +146,7 @@ fn a_count_is_paid_in_bytes() {
 /// A byte of `None` becomes a value many times its size: that is charged.
 #[test]
 fn decoded_size_is_charged() {
-    let size = size_of::<Value>();
+    let size = Limits::PART_BYTES;
     let bytes = encode(&vec![(); 999]);
     let limits = |memory| Limits { memory, ..LIMITS };
     assert!(value::from_slice::<Value>(&bytes, &limits(1000 * size)).is_ok());

@@ -174,6 +174,41 @@ fn a_swallowed_error_is_not_forgotten() {
     assert_eq!((error, out.len()), (EncodeError::Custom("no".into()), 0));
 }
 
+/// The same while reading: after an element that failed, nothing is read from the middle of it.
+#[test]
+fn an_element_that_failed_ends_the_reading() {
+    struct Lenient(Vec<u8>);
+    impl<'de> Deserialize<'de> for Lenient {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_seq(Lenient(Vec::new()))
+        }
+    }
+    impl<'de> serde::de::Visitor<'de> for Lenient {
+        type Value = Self;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a list")
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(mut self, mut access: A) -> Result<Self, A::Error> {
+            for _ in 0..4 {
+                self.0.extend(access.next_element::<u8>().ok().flatten());
+            }
+            Ok(self)
+        }
+    }
+    // The second element holds what would read as a third.
+    let bytes = encode(&(1, vec![2, 3], 4));
+    assert_eq!(decode::<Lenient>(&bytes).map(|lenient| lenient.0).unwrap(), [1]);
+}
+
+#[test]
+fn a_needless_some_is_refused_for_every_type() {
+    let bytes = [1, 3, 0, 5];
+    assert!(decode::<Option<u8>>(&bytes).unwrap_err().is_malformed());
+    assert!(decode::<Option<Option<u8>>>(&bytes).unwrap_err().is_malformed());
+    assert!(decode::<serde::de::IgnoredAny>(&bytes).unwrap_err().is_malformed());
+    assert!(decode::<Option<Value>>(&[1, 1, 2, 0]).unwrap_err().is_malformed());
+}
+
 #[test]
 fn half_a_pair_is_refused() {
     struct Half;

@@ -2,7 +2,7 @@
 //!
 //! Another implementation is right when it passes the same file.
 
-use byproxy_proto::value::{Raw, Value};
+use byproxy_proto::value::{Limits, Raw, Value};
 
 use crate::any::{LIMITS, decode, encode};
 
@@ -66,6 +66,29 @@ fn keys_take_their_form() {
             Err(_) => assert_eq!(text, "refused", "{raw}"),
         }
     }
+}
+
+/// The worked examples of the specification say what the code does.
+#[test]
+fn the_specification_shows_true_bytes() {
+    let specification = include_str!("../../README.md");
+    let (_, values) = specification.split_once("\n## Values\n").expect("a section on values");
+    let (values, _) = values.split_once("\n## ").expect("a section after it");
+    let (_, table) = values.split_once("\n| value | bytes |\n").expect("a table of examples");
+    let mut rows = 0;
+    for row in table.lines().skip(1).take_while(|line| line.starts_with('|')) {
+        let quoted: Vec<&str> = row.split('`').collect();
+        let [_, text, _, hex, _] = quoted[..] else {
+            panic!("not two columns: {row}")
+        };
+        let bytes = bytes_of(hex);
+        let value: Value = decode(&bytes).unwrap_or_else(|error| panic!("{row}: {error}"));
+        assert_eq!((value.to_string().as_str(), encode(&value)), (text, bytes), "{row}");
+        rows += 1;
+    }
+    assert!(rows >= 10, "only {rows} examples");
+    let size = format!("each counted as {} bytes", Limits::PART_BYTES);
+    assert!(values.contains(&size), "the specification must say: {size}");
 }
 
 /// The file's own example of every Rust shape, built here.
