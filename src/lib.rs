@@ -4,6 +4,8 @@ compile_error!("byproxy runs on Linux only: it rests on memfd, pidfd, epoll and 
 
 mod backend;
 mod codec;
+#[doc(hidden)]
+pub mod engine;
 mod error;
 mod handle;
 pub mod process;

@@ -160,7 +160,7 @@ impl<'a> Items<'a> {
     }
 
     /// The items in order.
-    pub fn iter(&self) -> impl Iterator<Item = Raw<'a>> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = Raw<'a>> + Clone + use<'a> {
         self.0.list_items().into_iter().flatten()
     }
 }
@@ -190,7 +190,7 @@ impl<'a> Pairs<'a> {
     }
 
     /// The pairs in order.
-    pub fn iter(&self) -> impl Iterator<Item = (Raw<'a>, Raw<'a>)> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = (Raw<'a>, Raw<'a>)> + Clone + use<'a> {
         self.0.dict_items().into_iter().flatten()
     }
 }

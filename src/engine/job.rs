@@ -1,0 +1,190 @@
+//! Jobs: work that is too long for a call, with everything it works on in its hands.
+//!
+//! A job holds the contents of its object (which is Busy meanwhile) or contents that nobody can reach any more, and the registry, whose
+//! counts are atomics. It locks no object and asks no session; what it did takes effect when the driver brings its [`JobDone`] back.
+
+use super::collect;
+use super::object::{Contents, Effects};
+use super::outputs::Answer;
+use super::registry::Registry;
+use super::types::{ObjectId, Settings, Ticket};
+use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::op::Operation;
+use byproxy_proto::value::{Kind, Raw};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Work for a helper thread.
+#[derive(Debug)]
+pub struct Job {
+    world: World,
+    work: Work,
+}
+
+/// A job's outcome, for [`Engine::handle_job_done`](super::Engine::handle_job_done).
+#[derive(Debug)]
+pub struct JobDone {
+    pub(super) finished: Finished,
+    /// Objects whose last reference the job gave up: to be freed.
+    pub(super) orphans: Vec<ObjectId>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub(super) registry: Arc<Registry>,
+    pub(super) settings: Settings,
+}
+
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A call on an object whose contents are here.
+    Call {
+        object: ObjectId,
+        contents: Contents,
+        call: LongCall,
+    },
+    /// The contents of an object that is to be made.
+    Create {
+        kind: Kind,
+        name: Option<String>,
+        call: LongCall,
+    },
+    /// Contents that nobody can reach any more.
+    Drop { all: Vec<Contents> },
+    /// Finds the objects that nobody can reach any more.
+    Collect { ticket: Ticket },
+    /// Nothing but the way back into the engine: an object's queued calls go on there.
+    Resume { object: ObjectId },
+    /// Nothing but the way back into the engine: these are to be freed there.
+    Free { orphans: Vec<ObjectId> },
+}
+
+/// A call that became a job.
+#[derive(Debug)]
+pub(super) struct LongCall {
+    pub(super) ticket: Ticket,
+    pub(super) operation: Operation,
+    /// For [`Work::Create`] only the contents.
+    pub(super) arguments: Box<[u8]>,
+    /// References taken for the arguments.
+    pub(super) taken: Vec<ObjectId>,
+}
+
+#[derive(Debug)]
+pub(super) enum Finished {
+    Call {
+        object: ObjectId,
+        contents: Contents,
+        ticket: Ticket,
+        outcome: Result<Answer, Fault>,
+        poisoned: bool,
+    },
+    Create {
+        name: Option<String>,
+        ticket: Ticket,
+        outcome: Result<Contents, Fault>,
+    },
+    Collect {
+        ticket: Ticket,
+        garbage: Vec<(ObjectId, Contents)>,
+    },
+    Resume {
+        object: ObjectId,
+    },
+    Nothing,
+}
+
+impl Job {
+    pub(super) fn new(world: World, work: Work) -> Self {
+        Self { world, work }
+    }
+
+    /// Does the work. It takes as long as it takes: for a helper thread, never for one that serves calls.
+    pub fn run(self) -> JobDone {
+        let Self { world, work } = self;
+        let mut dropped = Vec::new();
+        let mut orphans = Vec::new();
+        let finished = match work {
+            Work::Call { object, contents, call } => world.call(object, contents, &call, &mut dropped),
+            Work::Create { kind, name, call } => world.create(kind, name, &call, &mut dropped),
+            Work::Drop { all } => world.drop(all, &mut dropped),
+            Work::Collect { ticket } => Finished::Collect {
+                ticket,
+                garbage: collect::garbage(&world.registry),
+            },
+            Work::Resume { object } => Finished::Resume { object },
+            Work::Free { orphans: left } => {
+                orphans = left;
+                Finished::Nothing
+            }
+        };
+        orphans.extend(dropped.into_iter().filter(|&object| world.registry.give_up(object, 1)));
+        JobDone { finished, orphans }
+    }
+}
+
+impl World {
+    fn call(&self, object: ObjectId, mut contents: Contents, call: &LongCall, dropped: &mut Vec<ObjectId>) -> Finished {
+        let mut answer = Answer::default();
+        let mut effects = self.effects(&mut answer, dropped, !call.taken.is_empty());
+        let arguments = Raw::assume_checked(&call.arguments);
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            contents.run(call.operation, arguments, &mut effects)
+        }));
+        dropped.extend_from_slice(&call.taken);
+        let poisoned = done.is_err();
+        let outcome = done.unwrap_or_else(|_| Err(panicked())).map(|()| answer);
+        Finished::Call {
+            object,
+            contents,
+            ticket: call.ticket,
+            outcome,
+            poisoned,
+        }
+    }
+
+    fn create(&self, kind: Kind, name: Option<String>, call: &LongCall, dropped: &mut Vec<ObjectId>) -> Finished {
+        let mut answer = Answer::default();
+        let mut effects = self.effects(&mut answer, dropped, !call.taken.is_empty());
+        let arguments = Raw::assume_checked(&call.arguments);
+        let made = catch_unwind(AssertUnwindSafe(|| Contents::create(kind, arguments, &mut effects)));
+        dropped.extend_from_slice(&call.taken);
+        let outcome = made.unwrap_or_else(|_| Err(panicked()));
+        Finished::Create {
+            name,
+            ticket: call.ticket,
+            outcome,
+        }
+    }
+
+    fn drop(&self, all: Vec<Contents>, dropped: &mut Vec<ObjectId>) -> Finished {
+        let mut answer = Answer::default();
+        let mut effects = self.effects(&mut answer, dropped, false);
+        for contents in all {
+            contents.take_cells(&mut |cell| effects.discard(cell));
+        }
+        Finished::Nothing
+    }
+
+    #[inline]
+    pub(super) fn effects<'a>(
+        &'a self,
+        answer: &'a mut Answer,
+        dropped: &'a mut Vec<ObjectId>,
+        proxies: bool,
+    ) -> Effects<'a> {
+        Effects {
+            settings: &self.settings,
+            registry: &self.registry,
+            answer,
+            dropped,
+            proxies,
+        }
+    }
+}
+
+/// What the caller is told whose operation panicked.
+pub(super) fn panicked() -> Fault {
+    let message = "the operation failed inside the server; the object can't be used any more";
+    Fault::new(FaultCode::Poisoned, message)
+}

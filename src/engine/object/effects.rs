@@ -1,0 +1,268 @@
+//! What an operation does to references and bytes: the only way cells are made, handed out and dropped.
+//!
+//! Everything that can be refused is refused before anything changes: [`Effects::cell`] and [`Effects::cells`] charge memory and take
+//! references, [`Effects::room`] holds a reply against its limit; what comes after can't fail. An operation that fails after it made
+//! cells gives them back with [`Effects::discard`].
+
+use super::Contents;
+use crate::engine::cell::Cell;
+use crate::engine::outputs::Answer;
+use crate::engine::registry::Registry;
+use crate::engine::types::{ObjectId, Settings};
+use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::value::{self, Raw};
+use std::ops::RangeInclusive;
+
+/// The answer that is being written, and the world's references and bytes.
+#[derive(Debug)]
+pub(crate) struct Effects<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) registry: &'a Registry,
+    pub(crate) answer: &'a mut Answer,
+    /// References to give up after the object is unlocked.
+    pub(crate) dropped: &'a mut Vec<ObjectId>,
+    /// Whether the arguments hold any proxy; if not, cells are made without looking for one.
+    pub(crate) proxies: bool,
+}
+
+impl Effects<'_> {
+    /// The result's bytes so far, to append headers and scalars to.
+    #[inline]
+    pub(crate) fn result(&mut self) -> &mut Vec<u8> {
+        &mut self.answer.result
+    }
+
+    /// Holds what is still to be written against the limit of a reply.
+    ///
+    /// # Errors
+    /// [`FaultCode::TooLarge`].
+    #[inline]
+    pub(crate) fn room(&self, bytes: usize) -> Result<(), Fault> {
+        if self.answer.result.len().saturating_add(bytes) <= self.settings.reply_bytes_max {
+            return Ok(());
+        }
+        Err(too_large_reply(bytes, self.settings.reply_bytes_max))
+    }
+
+    /// Makes a cell of an argument: its bytes are charged, its references taken.
+    ///
+    /// # Errors
+    /// [`FaultCode::TooLarge`] when the server's memory is full.
+    #[inline]
+    pub(crate) fn cell(&mut self, raw: Raw<'_>) -> Result<Cell, Fault> {
+        self.cell_of(raw.bytes())
+    }
+
+    /// Makes a cell of a part of an argument, or of an argument in another form.
+    ///
+    /// # Errors
+    /// As [`Effects::cell`].
+    #[inline]
+    pub(crate) fn cell_of(&mut self, value: &[u8]) -> Result<Cell, Fault> {
+        let cell = self.uncharged_cell(value);
+        if let Err(fault) = self.registry.memory.charge(cell.cost()) {
+            self.give_up(&cell);
+            return Err(fault);
+        }
+        Ok(cell)
+    }
+
+    /// Makes cells of arguments, all or none.
+    ///
+    /// # Errors
+    /// As [`Effects::cell`].
+    pub(crate) fn cells<'r>(&mut self, raws: impl Iterator<Item = Raw<'r>> + Clone) -> Result<Vec<Cell>, Fault> {
+        // Charged before anything is allocated: many short items take far more memory here than on the wire.
+        let tokens = |raw: Raw<'_>| if self.proxies { raw.tokens().count() } else { 0 };
+        let cost = raws
+            .clone()
+            .map(|raw| Cell::cost_of(raw.bytes().len(), tokens(raw)))
+            .sum();
+        self.registry.memory.charge(cost)?;
+        Ok(raws.map(|raw| self.uncharged_cell(raw.bytes())).collect())
+    }
+
+    /// Makes further cells of the same values, the whole row so many times over: charged, with references of their own, all or none.
+    ///
+    /// # Errors
+    /// As [`Effects::cell`].
+    pub(crate) fn duplicates<'c, C: Default + Extend<Cell>>(
+        &mut self,
+        cells: impl Iterator<Item = &'c Cell> + Clone,
+        times: u64,
+    ) -> Result<C, Fault> {
+        let cost: u64 = cells.clone().map(Cell::cost).sum();
+        self.registry.memory.charge(cost.saturating_mul(times))?;
+        let mut copies = C::default();
+        for _ in 0..if cost == 0 { 0 } else { times } {
+            copies.extend(cells.clone().map(|cell| {
+                self.take_references(cell);
+                cell.clone()
+            }));
+        }
+        Ok(copies)
+    }
+
+    /// Makes an object of contents whose cells are accounted for, and answers with a reference to it.
+    ///
+    /// # Errors
+    /// [`FaultCode::TooMany`] at the limit of objects; the contents are discarded.
+    pub(crate) fn create(&mut self, contents: Contents) -> Result<(), Fault> {
+        match self.registry.add(contents, 1, self.settings.objects_max) {
+            Ok(slot) => {
+                value::write_token(&mut self.answer.result, slot.token(self.registry.instance));
+                self.answer.handed.push(slot.id.0);
+                Ok(())
+            }
+            Err((fault, contents)) => {
+                contents.take_cells(&mut |cell| self.discard(cell));
+                Err(fault)
+            }
+        }
+    }
+
+    /// Adds to the integer in a cell and returns what it was.
+    ///
+    /// # Errors
+    /// [`FaultCode::WrongType`] and [`FaultCode::Overflow`].
+    pub(crate) fn add_to(
+        &mut self,
+        cell: &mut Cell,
+        delta: i128,
+        bounds: &RangeInclusive<i128>,
+    ) -> Result<i128, Fault> {
+        let raw = Raw::assume_checked(cell.bytes());
+        let old = raw.as_int().ok_or_else(|| {
+            let message = format!("only integers can be added to, and this is {}", raw.type_name());
+            Fault::new(FaultCode::WrongType, message)
+        })?;
+        let sum = self.cell_of_int(sum(old, delta, bounds)?)?;
+        self.discard(std::mem::replace(cell, sum));
+        Ok(old)
+    }
+
+    /// Makes a cell of an integer.
+    ///
+    /// # Errors
+    /// As [`Effects::cell`].
+    pub(crate) fn cell_of_int(&mut self, int: i128) -> Result<Cell, Fault> {
+        let mut bytes = Vec::with_capacity(24);
+        value::write_int(&mut bytes, int);
+        let cell = Cell::new(&bytes, &[]);
+        self.registry.memory.charge(cell.cost())?;
+        Ok(cell)
+    }
+
+    /// Appends a cell's value to the result; the receiver gets references of its own. The cell stays.
+    #[inline]
+    pub(crate) fn copy_out(&mut self, cell: &Cell) {
+        self.answer.result.extend_from_slice(cell.bytes());
+        self.hand_copies(cell);
+    }
+
+    /// As [`Effects::copy_out`], as a value that is there: with the Some tag where its own first byte demands one.
+    #[inline]
+    pub(crate) fn copy_out_some(&mut self, cell: &Cell) {
+        value::write_some(&mut self.answer.result, cell.bytes());
+        self.hand_copies(cell);
+    }
+
+    /// Appends a cell's value to the result; the receiver gets the cell's references, and its bytes are no longer charged.
+    #[inline]
+    pub(crate) fn move_out(&mut self, cell: Cell) {
+        self.answer.result.extend_from_slice(cell.bytes());
+        self.hand_own(cell);
+    }
+
+    /// As [`Effects::move_out`], as a value that is there.
+    #[inline]
+    pub(crate) fn move_out_some(&mut self, cell: Cell) {
+        value::write_some(&mut self.answer.result, cell.bytes());
+        self.hand_own(cell);
+    }
+
+    /// Drops a cell: its bytes are no longer charged, its references go after the object is unlocked.
+    #[inline]
+    pub(crate) fn discard(&mut self, cell: Cell) {
+        self.registry.memory.discharge(cell.cost());
+        self.give_up(&cell);
+    }
+
+    /// The same effects with another answer: for a call that waited.
+    pub(crate) fn answering<'b>(&'b mut self, answer: &'b mut Answer) -> Effects<'b> {
+        Effects {
+            settings: self.settings,
+            registry: self.registry,
+            answer,
+            dropped: self.dropped,
+            proxies: self.proxies,
+        }
+    }
+
+    #[inline]
+    fn uncharged_cell(&mut self, bytes: &[u8]) -> Cell {
+        if !self.proxies {
+            return Cell::new(bytes, &[]);
+        }
+        // References to every object in the arguments are held until the call is over, so each of these is there.
+        let objects: Vec<u64> = Raw::assume_checked(bytes).tokens().map(|token| token.object).collect();
+        let cell = Cell::new(bytes, &objects);
+        self.take_references(&cell);
+        cell
+    }
+
+    #[inline]
+    fn take_references(&self, cell: &Cell) {
+        if cfg!(canary = "skip_reference_on_copy") {
+            return;
+        }
+        for &object in cell.objects() {
+            self.registry.take(ObjectId(object));
+        }
+    }
+
+    #[inline]
+    fn give_up(&mut self, cell: &Cell) {
+        self.dropped
+            .extend(cell.objects().iter().map(|&object| ObjectId(object)));
+        if cfg!(canary = "drop_reference_twice") {
+            self.dropped
+                .extend(cell.objects().iter().map(|&object| ObjectId(object)));
+        }
+    }
+
+    #[inline]
+    fn hand_copies(&mut self, cell: &Cell) {
+        for &object in cell.objects() {
+            // An object that a rogue client freed below its holders is not handed over: its proxy will be dead.
+            if self.registry.take(ObjectId(object)) {
+                self.answer.handed.push(object);
+            }
+        }
+    }
+
+    #[inline]
+    fn hand_own(&mut self, cell: Cell) {
+        self.registry.memory.discharge(cell.cost());
+        self.answer.handed.extend_from_slice(cell.objects());
+    }
+}
+
+/// The sum, if it stays in bounds.
+///
+/// # Errors
+/// [`FaultCode::Overflow`].
+pub(crate) fn sum(old: i128, delta: i128, bounds: &RangeInclusive<i128>) -> Result<i128, Fault> {
+    old.checked_add(delta)
+        .filter(|sum| bounds.contains(sum))
+        .ok_or_else(|| {
+            let message = format!("{old} + {delta} is outside {} to {}", bounds.start(), bounds.end());
+            Fault::new(FaultCode::Overflow, message)
+        })
+}
+
+#[cold]
+fn too_large_reply(bytes: usize, limit: usize) -> Fault {
+    let message = format!("the reply would be {bytes} bytes, over the limit of {limit}: ask for it in chunks");
+    Fault::new(FaultCode::TooLarge, message)
+}

@@ -1,0 +1,477 @@
+//! A list: cells in a deque, so that both ends are cheap.
+//!
+//! Every operation is either short (it touches a bounded number of elements) and done at once, or long and left to a job, which runs
+//! the very same code. Indices are Python's: negative ones count from the end; ranges and insertions are clamped to the list.
+
+use super::{Contents, Effects, HEADER_BYTES_MAX, Step, equal};
+use crate::engine::cell::Cell;
+use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::op::{Items, ListOp};
+use byproxy_proto::value::{self, Raw};
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::Range;
+
+/// The list object.
+#[derive(Debug, Default)]
+pub(crate) struct ListObject {
+    items: VecDeque<Cell>,
+    /// Grows with every change.
+    version: u64,
+    /// Whether an item may refer to an object.
+    refers: bool,
+}
+
+/// A list above this many items grows as a job: moving them all takes longer than a call may.
+const GROWS_SHORT_MAX: usize = 64 << 10;
+
+impl ListObject {
+    /// A list of these items, or an empty one.
+    pub(crate) fn create(items: Option<Items<'_>>, effects: &mut Effects<'_>) -> Result<Self, Fault> {
+        let items = match items {
+            Some(items) => VecDeque::from(effects.cells(items.iter())?),
+            None => VecDeque::new(),
+        };
+        Ok(Self {
+            items,
+            version: 0,
+            refers: effects.proxies,
+        })
+    }
+
+    /// Does a call, unless it is too long to be done at once.
+    #[inline]
+    pub(crate) fn call(&mut self, op: &ListOp<'_>, effects: &mut Effects<'_>) -> Result<Step, Fault> {
+        if self.steps(op) > effects.settings.small_steps {
+            return Ok(Step::Long);
+        }
+        self.run(op, effects)?;
+        Ok(Step::Done)
+    }
+
+    /// Does a call, however long it takes.
+    #[inline]
+    pub(crate) fn run(&mut self, op: &ListOp<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        match *op {
+            ListOp::Append { item } => self.append(item, effects),
+            ListOp::Extend { items } => self.extend(items, effects),
+            ListOp::Insert { index, item } => self.insert(index, item, effects),
+            ListOp::Pop {} => self.pop(effects),
+            ListOp::PopAt { index } => self.pop_at(index, effects),
+            ListOp::Remove { item } => self.remove(item, effects),
+            ListOp::Index { item, start, stop } => self.index(item, start, stop, effects),
+            ListOp::Count { item } => self.count(item, effects),
+            ListOp::Reverse {} => self.reverse(effects),
+            ListOp::Sort { descending } => self.sort(descending, effects),
+            ListOp::Len {} => self.len(effects),
+            ListOp::Contains { item } => self.contains(item, effects),
+            ListOp::Get { index } => self.get(index, effects),
+            ListOp::Set { index, item } => self.set(index, item, effects),
+            ListOp::Delete { index } => self.delete(index, effects),
+            ListOp::Slice { start, stop } => self.slice(start, stop, effects),
+            ListOp::SetSlice { start, stop, items } => self.set_slice(start, stop, items, effects),
+            ListOp::DeleteSlice { start, stop } => self.delete_slice(start, stop, effects),
+            ListOp::Clear {} => self.clear(effects),
+            ListOp::Copy {} => self.copy(effects),
+            ListOp::Chunk { start, items_max } => self.chunk(start, items_max, effects),
+            ListOp::Repeat { times } => self.repeat(times, effects),
+            ListOp::CompareAndSet { index, expected, item } => self.compare_and_set(index, expected, item, effects),
+            ListOp::FetchAdd {
+                index,
+                delta,
+                lowest,
+                highest,
+            } => self.fetch_add(index, delta, lowest..=highest, effects),
+            ListOp::Snapshot {} => self.snapshot(effects),
+            ListOp::Replace { version, items } => self.replace(version, items, effects),
+            ListOp::Never(never, _) => match never {},
+        }
+    }
+
+    /// How many elements a call touches, about.
+    #[inline]
+    fn steps(&self, op: &ListOp<'_>) -> usize {
+        let len = self.items.len();
+        match *op {
+            ListOp::Pop {}
+            | ListOp::Len {}
+            | ListOp::Get { .. }
+            | ListOp::Set { .. }
+            | ListOp::Chunk { .. }
+            | ListOp::CompareAndSet { .. }
+            | ListOp::FetchAdd { .. } => 1,
+            ListOp::Append { .. } => self.growth(1),
+            ListOp::Extend { items } => items.len() + self.growth(items.len()),
+            ListOp::Insert { index, .. } => self.moves(clamp(index, len)) + self.growth(1),
+            ListOp::PopAt { index } | ListOp::Delete { index } => self.moves(clamp(index, len)),
+            ListOp::Index { start, stop, .. } | ListOp::Slice { start, stop } => range(start, stop, len).len(),
+            ListOp::DeleteSlice { start, stop } => {
+                let range = range(start, stop, len);
+                range.len() + range.start.min(len - range.end)
+            }
+            ListOp::SetSlice { start, items, .. } => len - clamp(start, len) + items.len() + self.growth(items.len()),
+            ListOp::Repeat { times } => len.saturating_mul(usize::try_from(times).unwrap_or(0).max(1)),
+            ListOp::Replace { items, .. } => len + items.len(),
+            ListOp::Remove { .. }
+            | ListOp::Count { .. }
+            | ListOp::Reverse {}
+            | ListOp::Sort { .. }
+            | ListOp::Contains { .. }
+            | ListOp::Clear {}
+            | ListOp::Copy {}
+            | ListOp::Snapshot {} => len,
+            ListOp::Never(never, _) => match never {},
+        }
+    }
+
+    /// How many elements an insertion or removal at an index moves.
+    fn moves(&self, index: usize) -> usize {
+        index.min(self.items.len() - index)
+    }
+
+    /// How many elements move when room for more is made.
+    #[inline]
+    fn growth(&self, more: usize) -> usize {
+        let len = self.items.len();
+        if len > GROWS_SHORT_MAX && len + more > self.items.capacity() {
+            len
+        } else {
+            0
+        }
+    }
+
+    fn append(&mut self, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let cell = effects.cell(item)?;
+        self.items.push_back(cell);
+        self.changed(effects)
+    }
+
+    fn extend(&mut self, items: Items<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        self.items.extend(effects.cells(items.iter())?);
+        self.changed(effects)
+    }
+
+    fn insert(&mut self, index: i64, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let cell = effects.cell(item)?;
+        self.items.insert(clamp(index, self.items.len()), cell);
+        self.changed(effects)
+    }
+
+    fn pop(&mut self, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let Some(last) = self.items.back() else {
+            value::write_none(effects.result());
+            return Ok(());
+        };
+        effects.room(last.bytes().len() + 1)?;
+        if let Some(cell) = self.items.pop_back() {
+            self.version += 1;
+            effects.move_out_some(cell);
+        }
+        Ok(())
+    }
+
+    fn pop_at(&mut self, index: i64, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let index = self.position(index)?;
+        effects.room(self.items[index].bytes().len())?;
+        if let Some(cell) = self.items.remove(index) {
+            self.version += 1;
+            effects.move_out(cell);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let found = self.items.iter().position(|cell| equal(cell.bytes(), item.bytes()));
+        if let Some(cell) = found.and_then(|index| self.items.remove(index)) {
+            self.version += 1;
+            effects.discard(cell);
+        }
+        value::write_bool(effects.result(), found.is_some());
+        Ok(())
+    }
+
+    fn index(&self, item: Raw<'_>, start: i64, stop: Option<i64>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let range = range(start, stop, self.items.len());
+        let found = self
+            .items
+            .range(range.clone())
+            .position(|cell| equal(cell.bytes(), item.bytes()));
+        match found {
+            Some(offset) => value::write_uint(effects.result(), (range.start + offset) as u64),
+            None => value::write_none(effects.result()),
+        }
+        Ok(())
+    }
+
+    fn count(&self, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let count = self
+            .items
+            .iter()
+            .filter(|cell| equal(cell.bytes(), item.bytes()))
+            .count();
+        value::write_uint(effects.result(), count as u64);
+        Ok(())
+    }
+
+    fn reverse(&mut self, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        self.items.make_contiguous().reverse();
+        self.changed(effects)
+    }
+
+    /// Stable in both directions, as Python's: equal items keep their order even when descending.
+    fn sort(&mut self, descending: bool, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        self.items.make_contiguous().sort_by(|a, b| {
+            let (a, b) = if descending { (b, a) } else { (a, b) };
+            value::compare(a.bytes(), b.bytes())
+        });
+        self.changed(effects)
+    }
+
+    fn len(&self, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        value::write_uint(effects.result(), self.items.len() as u64);
+        Ok(())
+    }
+
+    fn contains(&self, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let found = self.items.iter().any(|cell| equal(cell.bytes(), item.bytes()));
+        value::write_bool(effects.result(), found);
+        Ok(())
+    }
+
+    fn get(&self, index: i64, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let cell = &self.items[self.position(index)?];
+        effects.room(cell.bytes().len())?;
+        effects.copy_out(cell);
+        Ok(())
+    }
+
+    fn set(&mut self, index: i64, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let index = self.position(index)?;
+        let cell = effects.cell(item)?;
+        effects.discard(std::mem::replace(&mut self.items[index], cell));
+        self.changed(effects)
+    }
+
+    fn delete(&mut self, index: i64, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let index = self.position(index)?;
+        if let Some(cell) = self.items.remove(index) {
+            effects.discard(cell);
+        }
+        self.changed(effects)
+    }
+
+    fn slice(&self, start: i64, stop: Option<i64>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        self.write_range(range(start, stop, self.items.len()), effects)
+    }
+
+    fn set_slice(
+        &mut self,
+        start: i64,
+        stop: Option<i64>,
+        items: Items<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<(), Fault> {
+        let cells = effects.cells(items.iter())?;
+        let range = range(start, stop, self.items.len());
+        let tail = self.items.split_off(range.end);
+        for cell in self.items.drain(range.start..) {
+            effects.discard(cell);
+        }
+        self.items.extend(cells);
+        self.items.extend(tail);
+        self.changed(effects)
+    }
+
+    fn delete_slice(&mut self, start: i64, stop: Option<i64>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        for cell in self.items.drain(range(start, stop, self.items.len())) {
+            effects.discard(cell);
+        }
+        self.changed(effects)
+    }
+
+    fn clear(&mut self, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        for cell in std::mem::take(&mut self.items) {
+            effects.discard(cell);
+        }
+        self.refers = false;
+        self.changed(effects)
+    }
+
+    fn copy(&self, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let items = effects.duplicates(self.items.iter(), 1)?;
+        effects.create(Contents::List(Self {
+            items,
+            version: 0,
+            refers: self.refers,
+        }))
+    }
+
+    fn chunk(&self, start: u64, items_max: u64, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let len = self.items.len();
+        let start = usize::try_from(start).unwrap_or(len).min(len);
+        let items_max = usize::try_from(items_max)
+            .unwrap_or(len)
+            .min(effects.settings.small_steps);
+        let mut bytes = 0;
+        let fits = |cell: &&Cell| {
+            let first = bytes == 0;
+            bytes += cell.bytes().len();
+            first || bytes <= effects.settings.chunk_bytes
+        };
+        let count = self.items.range(start..).take(items_max).take_while(fits).count();
+        self.write_range(start..start + count, effects)
+    }
+
+    fn repeat(&mut self, times: i64, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let Some(more) = u64::try_from(times).ok().and_then(|times| times.checked_sub(1)) else {
+            return self.clear(effects);
+        };
+        let copies: Vec<Cell> = effects.duplicates(self.items.iter(), more)?;
+        self.items.extend(copies);
+        self.changed(effects)
+    }
+
+    fn compare_and_set(
+        &mut self,
+        index: i64,
+        expected: Raw<'_>,
+        item: Raw<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<(), Fault> {
+        let index = self.position(index)?;
+        let same = self.items[index].bytes() == expected.bytes();
+        if same {
+            let cell = effects.cell(item)?;
+            effects.discard(std::mem::replace(&mut self.items[index], cell));
+            self.version += 1;
+            self.refers |= effects.proxies;
+        }
+        value::write_bool(effects.result(), same);
+        Ok(())
+    }
+
+    fn fetch_add(
+        &mut self,
+        index: i64,
+        delta: i128,
+        bounds: std::ops::RangeInclusive<i128>,
+        effects: &mut Effects<'_>,
+    ) -> Result<(), Fault> {
+        let index = self.position(index)?;
+        let old = effects.add_to(&mut self.items[index], delta, &bounds)?;
+        self.version += 1;
+        value::write_int(effects.result(), old);
+        Ok(())
+    }
+
+    fn snapshot(&self, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        value::write_list_header(effects.result(), 2);
+        value::write_uint(effects.result(), self.version);
+        self.write_range(0..self.items.len(), effects)
+    }
+
+    fn replace(&mut self, version: u64, items: Items<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let same = self.version == version;
+        if same {
+            let cells = VecDeque::from(effects.cells(items.iter())?);
+            for cell in std::mem::replace(&mut self.items, cells) {
+                effects.discard(cell);
+            }
+            self.version += 1;
+            self.refers = effects.proxies;
+        }
+        value::write_bool(effects.result(), same);
+        Ok(())
+    }
+
+    /// Ends an operation that changed something and has no result; arguments with proxies may have come in.
+    fn changed(&mut self, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        self.version += 1;
+        self.refers |= effects.proxies;
+        value::write_none(effects.result());
+        Ok(())
+    }
+
+    fn write_range(&self, range: Range<usize>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+        let bytes: usize = self.items.range(range.clone()).map(|cell| cell.bytes().len()).sum();
+        effects.room(bytes + HEADER_BYTES_MAX)?;
+        value::write_list_header(effects.result(), range.len());
+        for cell in self.items.range(range) {
+            effects.copy_out(cell);
+        }
+        Ok(())
+    }
+
+    /// The position of an index that must be inside the list.
+    #[inline]
+    fn position(&self, index: i64) -> Result<usize, Fault> {
+        let len = self.items.len();
+        let inside = |index: &usize| *index < len;
+        from_end(index, len)
+            .and_then(|index| usize::try_from(index).ok())
+            .filter(inside)
+            .ok_or_else(|| {
+                let message = format!("index {index} is outside the list of {len} items");
+                Fault::new(FaultCode::IndexOutOfRange, message)
+            })
+    }
+}
+
+/// What the engine asks of every object.
+impl ListObject {
+    pub(crate) fn cells(&self, visit: &mut dyn FnMut(&Cell)) {
+        self.items.iter().for_each(visit);
+    }
+
+    pub(crate) fn take_cells(self) -> impl Iterator<Item = Cell> {
+        self.items.into_iter()
+    }
+
+    pub(crate) fn weight(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether no item refers to an object, known without a look at each.
+    pub(crate) fn is_leaf(&self) -> bool {
+        !self.refers
+    }
+
+    pub(crate) fn show(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("[")?;
+        for (index, cell) in self.items.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(out, "{comma}{}", Raw::assume_checked(cell.bytes()))?;
+        }
+        out.write_str("]")
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if !self.refers && self.items.iter().any(|cell| !cell.objects().is_empty()) {
+            return Err("a list that refers to objects says it does not".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// An index counted from the front, which may lie before it.
+fn from_end(index: i64, len: usize) -> Option<i64> {
+    if index < 0 {
+        index.checked_add(i64::try_from(len).ok()?)
+    } else {
+        Some(index)
+    }
+}
+
+/// The position between items that an index means, clamped to the list.
+fn clamp(index: i64, len: usize) -> usize {
+    usize::try_from(from_end(index, len).unwrap_or(0).max(0))
+        .unwrap_or(len)
+        .min(len)
+}
+
+/// The items that a range means, clamped to the list; empty where it ends before it starts.
+fn range(start: i64, stop: Option<i64>, len: usize) -> Range<usize> {
+    let start = clamp(start, len);
+    let stop = stop.map_or(len, |stop| clamp(stop, len));
+    start..stop.max(start)
+}

@@ -1,0 +1,267 @@
+//! Objects: state machines behind one lock each, and what they may do to the world.
+//!
+//! An object is asked by [`Contents::call`] and told by events (`confirm`, `decline`, `timeout`, `session_end`). It answers the call
+//! at hand by writing its result into [`Effects`] and returning [`Step::Done`]; it keeps a call waiting with [`Context::wait`]; it
+//! answers calls that waited with [`Context::grant`] or [`Context::refuse`]. It never locks another object.
+
+mod context;
+mod dict;
+mod effects;
+mod list;
+mod slot;
+
+pub(crate) use context::{Context, Services, Tie, gone};
+pub(crate) use dict::DictObject;
+pub(crate) use effects::Effects;
+pub(crate) use list::ListObject;
+pub(crate) use slot::{Busy, ObjectSlot, Queued, State};
+
+use super::cell::Cell;
+use super::types::{SessionId, Ticket};
+use super::waiter::{Pass, WaiterId};
+use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::op::{Argument, ArgumentError, DictOp, Items, ListOp, Operation, Pairs};
+use byproxy_proto::value::{Kind, Raw, compare};
+use std::fmt;
+
+/// What the headers in one result take, at most, beside the items.
+pub(crate) const HEADER_BYTES_MAX: usize = 32;
+
+/// What came of a call that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It was done; its result and the references it hands over are in [`Effects`].
+    Done,
+    /// It waits in the object.
+    Waits,
+    /// Nothing was changed: it is too long to be done here and must leave the engine as a job.
+    Long,
+}
+
+/// Which waiter a timer is for: the object's own number for the list it waits in, and its address there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimerKey {
+    pub(crate) list: u8,
+    pub(crate) waiter: WaiterId,
+}
+
+/// What an object holds, by kind.
+#[derive(Debug)]
+pub(crate) enum Contents {
+    List(ListObject),
+    Dict(DictObject),
+}
+
+impl Contents {
+    /// The contents of a new object of a kind: see [`ManagerOp::Create`](byproxy_proto::op::ManagerOp) for what each takes.
+    pub(crate) fn create(kind: Kind, contents: Raw<'_>, effects: &mut Effects<'_>) -> Result<Self, Fault> {
+        match kind {
+            Kind::LIST => Ok(Self::List(ListObject::create(
+                argument::<Option<Items<'_>>>(contents)?,
+                effects,
+            )?)),
+            Kind::DICT => Ok(Self::Dict(DictObject::create(
+                argument::<Option<Pairs<'_>>>(contents)?,
+                effects,
+            )?)),
+            _ => Err(Fault::new(
+                FaultCode::BadArgument,
+                format!("this server has no objects of {kind}"),
+            )),
+        }
+    }
+
+    /// The kind of the object.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::List(_) => Kind::LIST,
+            Self::Dict(_) => Kind::DICT,
+        }
+    }
+
+    /// Does a call, or keeps it waiting, or finds it too long to be done now. A refusal has changed nothing.
+    #[inline]
+    pub(crate) fn call(
+        &mut self,
+        operation: Operation,
+        arguments: Raw<'_>,
+        _ticket: Ticket,
+        context: &mut Context<'_>,
+    ) -> Result<Step, Fault> {
+        panic_if_asked(arguments);
+        let kind = self.kind();
+        match self {
+            Self::List(list) => list.call(
+                &read(operation, kind, ListOp::read(operation, arguments))?,
+                &mut context.effects,
+            ),
+            Self::Dict(dict) => dict.call(
+                &read(operation, kind, DictOp::read(operation, arguments))?,
+                &mut context.effects,
+            ),
+        }
+    }
+
+    /// Does a call that [`Contents::call`] found too long, on a helper thread.
+    pub(crate) fn run(
+        &mut self,
+        operation: Operation,
+        arguments: Raw<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<(), Fault> {
+        panic_if_asked(arguments);
+        let kind = self.kind();
+        match self {
+            Self::List(list) => list.run(&read(operation, kind, ListOp::read(operation, arguments))?, effects),
+            Self::Dict(dict) => dict.run(&read(operation, kind, DictOp::read(operation, arguments))?, effects),
+        }
+    }
+
+    /// The client has what the reply to this ticket delivered.
+    pub(crate) fn confirm(&mut self, _ticket: Ticket, _context: &mut Context<'_>) {
+        match self {
+            Self::List(_) | Self::Dict(_) => {}
+        }
+    }
+
+    /// The client gives back what the reply to this ticket delivered.
+    pub(crate) fn decline(&mut self, _ticket: Ticket, _context: &mut Context<'_>) {
+        match self {
+            Self::List(_) | Self::Dict(_) => {}
+        }
+    }
+
+    /// The deadline of a waiter has come.
+    pub(crate) fn timeout(&mut self, _key: TimerKey, _context: &mut Context<'_>) {
+        match self {
+            Self::List(_) | Self::Dict(_) => {}
+        }
+    }
+
+    /// A session has ended: its waiters, holdings and deliveries go.
+    pub(crate) fn session_end(&mut self, _session: SessionId, _context: &mut Context<'_>) {
+        match self {
+            Self::List(_) | Self::Dict(_) => {}
+        }
+    }
+
+    /// The object is being freed: everyone who still waits in it is refused.
+    pub(crate) fn dismiss_waiters(&mut self, _fault: &Fault, _context: &mut Context<'_>) {
+        match self {
+            Self::List(_) | Self::Dict(_) => {}
+        }
+    }
+
+    /// Every cell the object holds, wherever in it.
+    pub(crate) fn cells(&self, visit: &mut dyn FnMut(&Cell)) {
+        match self {
+            Self::List(list) => list.cells(visit),
+            Self::Dict(dict) => dict.cells(visit),
+        }
+    }
+
+    /// Takes the object apart.
+    pub(crate) fn take_cells(self, visit: &mut dyn FnMut(Cell)) {
+        match self {
+            Self::List(list) => list.take_cells().for_each(visit),
+            Self::Dict(dict) => dict.take_cells().for_each(visit),
+        }
+    }
+
+    /// How many steps a walk over all cells takes, about.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::List(list) => list.weight(),
+            Self::Dict(dict) => dict.weight(),
+        }
+    }
+
+    /// Whether no cell refers to an object, known without a look at each.
+    pub(crate) fn is_leaf(&self) -> bool {
+        match self {
+            Self::List(list) => list.is_leaf(),
+            Self::Dict(dict) => dict.is_leaf(),
+        }
+    }
+
+    /// Shows the pass of every waiter.
+    pub(crate) fn passes(&self, _visit: &mut dyn FnMut(&Pass)) {
+        match self {
+            Self::List(_) | Self::Dict(_) => {}
+        }
+    }
+
+    /// Names the session of everything that is held, once for each [`Tie::Holding`].
+    pub(crate) fn holdings(&self, _visit: &mut dyn FnMut(SessionId)) {
+        match self {
+            Self::List(_) | Self::Dict(_) => {}
+        }
+    }
+
+    /// Names the ticket of every delivery that is neither confirmed nor declined.
+    pub(crate) fn deliveries(&self, _visit: &mut dyn FnMut(Ticket)) {
+        match self {
+            Self::List(_) | Self::Dict(_) => {}
+        }
+    }
+
+    /// Prints the contents as Python would; ends early, with an error, when the writer takes no more.
+    pub(crate) fn show(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        match self {
+            Self::List(list) => list.show(out),
+            Self::Dict(dict) => dict.show(out),
+        }
+    }
+
+    /// Checks what holds between the object's own parts.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::List(list) => list.check(),
+            Self::Dict(dict) => dict.check(),
+        }
+    }
+}
+
+/// Whether two encoded values are equal: nearly always a comparison of bytes.
+#[inline]
+pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
+    // Only dicts (in another order) and floats (-0.0, NaN) are equal with other bytes, and whatever contains them.
+    a == b || (b.len() >= 7 && a.first() == b.first() && compare(a, b).is_eq())
+}
+
+/// In tests of the engine: an operation with this first argument panics.
+#[cfg(test)]
+pub(crate) const PANIC_ITEM: &str = "panic, for a test";
+
+#[inline]
+fn panic_if_asked(_arguments: Raw<'_>) {
+    #[cfg(test)]
+    {
+        let first = _arguments.list_items().and_then(|mut items| items.next());
+        assert!(first.and_then(Raw::as_str) != Some(PANIC_ITEM), "asked for by a test");
+    }
+}
+
+/// Reads one argument of a shape.
+fn argument<'a, A: Argument<'a>>(raw: Raw<'a>) -> Result<A, Fault> {
+    let wrong = || {
+        format!(
+            "the contents of a new object must be {}, not {}",
+            A::EXPECTED,
+            raw.type_name()
+        )
+    };
+    A::read(raw).ok_or_else(|| Fault::new(FaultCode::BadArgument, wrong()))
+}
+
+#[inline]
+fn read<T>(operation: Operation, kind: Kind, read: Option<Result<T, ArgumentError>>) -> Result<T, Fault> {
+    match read {
+        Some(Ok(op)) => Ok(op),
+        Some(Err(error)) => Err(error.into()),
+        None => {
+            let message = format!("a {kind} has no operation {}", operation.name());
+            Err(Fault::new(FaultCode::UnknownOperation, message))
+        }
+    }
+}

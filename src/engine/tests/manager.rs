@@ -1,0 +1,153 @@
+//! The server itself: names, contents at creation, limits, printing.
+
+use super::*;
+use Operation as Op;
+
+#[test]
+fn a_name_finds_the_same_object_and_keeps_it_alive() {
+    let mut driver = Driver::new();
+    let (first, second) = (driver.session(), driver.session());
+    let list = driver.create(first, Kind::LIST, Some("sold"), &[1]);
+    assert_eq!(
+        driver.create(second, Kind::LIST, Some("sold"), &[2]),
+        list,
+        "the contents of the second are not used"
+    );
+    let wrong = driver.fault(second, Op::Create, 0, &(Kind::DICT.0, "sold", ()));
+    assert_eq!(wrong, FaultCode::NameTaken);
+    driver.check();
+    driver.end(first);
+    driver.end(second);
+    driver.check();
+    let third = driver.session();
+    assert_eq!(driver.call(third, Op::Open, 0, &("sold",)), Ok(value(list_token(list))));
+    assert_eq!(driver.items(third, list), value([1]));
+    assert_eq!(driver.call(third, Op::Open, 0, &("unknown",)), Ok(Value::None));
+    driver.create(third, Kind::DICT, Some("a dict"), &());
+    assert_eq!(
+        driver.call(third, Op::Names, 0, &NOTHING),
+        Ok(value([["a dict", "dict"], ["sold", "list"]]))
+    );
+    assert_eq!(driver.call(third, Op::Remove, 0, &("sold",)), Ok(value(true)));
+    assert_eq!(driver.call(third, Op::Remove, 0, &("sold",)), Ok(value(false)));
+    assert_eq!(driver.items(third, list), value([1]), "the third still holds it");
+    driver.end(third);
+    driver.check();
+    assert_eq!((driver.objects(), driver.engine.stats().names), (1, 1));
+}
+
+#[test]
+fn contents_must_fit_their_kind() {
+    let mut driver = Driver::new();
+    let session = driver.session();
+    assert_eq!(
+        driver.fault(session, Op::Create, 0, &(Kind::LIST.0, (), 5)),
+        FaultCode::BadArgument
+    );
+    assert_eq!(
+        driver.fault(session, Op::Create, 0, &(Kind::DICT.0, (), [5])),
+        FaultCode::BadArgument
+    );
+    assert_eq!(
+        driver.fault(session, Op::Create, 0, &(200, (), ())),
+        FaultCode::BadArgument
+    );
+    assert_eq!(
+        driver.fault(session, Op::Create, 0, &(Kind::LIST.0, "", ())),
+        FaultCode::BadArgument
+    );
+    assert_eq!(
+        driver.fault(session, Op::Create, 0, &(Kind::LIST.0, "n".repeat(256), ())),
+        FaultCode::BadArgument
+    );
+    assert_eq!(driver.fault(session, Op::Adopt, 0, &([5],)), FaultCode::BadArgument);
+    driver.check();
+    assert_eq!(driver.objects(), 0);
+}
+
+#[test]
+fn limits_are_held_before_anything_changes() {
+    let mut driver = Driver::with(Settings {
+        objects_max: 2,
+        sessions_max: 1,
+        memory_bytes_max: 1000,
+        ..Settings::default()
+    });
+    let session = driver.session();
+    let many = driver.engine.handle_session_start(Time(0), Peer::default());
+    assert_eq!(many.unwrap_err().code, FaultCode::TooMany);
+    let list = driver.list(session, &[1, 2, 3]);
+    let dict = driver.dict(session, &());
+    assert_eq!(
+        driver.fault(session, Op::Create, 0, &(Kind::LIST.0, (), [1])),
+        FaultCode::TooMany
+    );
+    assert_eq!(
+        driver.fault(session, Op::Create, 0, &(Kind::LIST.0, "named", [1])),
+        FaultCode::TooMany
+    );
+    assert_eq!(driver.fault(session, Op::ListCopy, list, &NOTHING), FaultCode::TooMany);
+    driver.check();
+    let large = "x".repeat(900);
+    let token = list_token(list);
+    assert_eq!(
+        driver.fault(session, Op::ListAppend, list, &((&large, token),)),
+        FaultCode::TooLarge
+    );
+    assert_eq!(
+        driver.fault(session, Op::ListExtend, list, &((token, &large),)),
+        FaultCode::TooLarge
+    );
+    assert_eq!(
+        driver.fault(session, Op::ListRepeat, list, &(i64::MAX,)),
+        FaultCode::TooLarge
+    );
+    assert_eq!(
+        driver.fault(session, Op::DictInsert, dict, &(1, &large)),
+        FaultCode::TooLarge
+    );
+    assert_eq!(
+        driver.fault(session, Op::DictInsert, dict, &(&large, token)),
+        FaultCode::TooLarge
+    );
+    assert_eq!(
+        driver.fault(session, Op::DictUpdate, dict, &(BTreeMap::from([(&large, token)]),)),
+        FaultCode::TooLarge
+    );
+    assert_eq!(driver.items(session, list), value([1, 2, 3]));
+    assert_eq!(driver.call(session, Op::DictLen, dict, &NOTHING), Ok(value(0)));
+    driver.check();
+    assert_eq!(driver.engine.stats().bytes, 48);
+}
+
+#[test]
+fn stats_ping_show_and_shutdown() {
+    let mut driver = Driver::new();
+    let session = driver.session();
+    let list = driver.list(session, &(1, "two", [3.5]));
+    let dict = driver.dict(session, &Value::Dict(vec![(value("k"), value(list_token(list)))]));
+    assert_eq!(driver.call(session, Op::Ping, 0, &NOTHING), Ok(Value::None));
+    let stats = driver.call(session, Op::Stats, 0, &NOTHING).unwrap();
+    for (name, number) in [
+        ("objects", 2),
+        ("references", 2),
+        ("sessions", 1),
+        ("waiters", 0),
+        ("names", 0),
+    ] {
+        assert_eq!(stats.get(name), Some(&value(number)), "{name}");
+    }
+    assert_eq!(
+        driver.call(session, Op::Show, list, &(100,)),
+        Ok(value("[1, 'two', [3.5]]"))
+    );
+    assert_eq!(driver.call(session, Op::Show, list, &(10,)), Ok(value("[1, 'tw…")));
+    assert_eq!(
+        driver.call(session, Op::Show, dict, &(100,)),
+        Ok(value(format!("{{'k': <list #{list}>}}")))
+    );
+    assert_eq!(driver.fault(session, Op::Show, 0, &(100,)), FaultCode::NoSuchObject);
+    assert!(!driver.shutdown);
+    assert_eq!(driver.call(session, Op::Shutdown, 0, &NOTHING), Ok(Value::None));
+    assert!(driver.shutdown);
+}
