@@ -1,0 +1,125 @@
+//! Bytes between two processes, or between two threads for tests.
+//!
+//! A [`Wire`] is the server's end of one connection and never blocks; a [`Stream`] is the client's end and does. Both carry an ordered
+//! stream of bytes in each direction and know nothing of calls and objects. What a transport must promise: bytes written before an end
+//! closed, or before its process died, are still read by the other end; and after [`Wire::close_reading`] the other end can write
+//! nothing more, while what it wrote before can still be read.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+pub(crate) mod memory;
+pub(crate) mod unix;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+/// The server's end of a connection. All methods return at once, with [`io::ErrorKind::WouldBlock`] where others would wait.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    /// A connection in the file system's socket.
+    Unix(unix::Socket),
+    /// The twin inside this process.
+    Memory(memory::End),
+}
+
+/// The client's end of a connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// A connection to the file system's socket.
+    Unix(unix::Socket),
+    /// The twin inside this process.
+    Memory(memory::Stream),
+}
+
+impl Wire {
+    /// Appends what has arrived, at most so many bytes; zero is the end of the stream.
+    #[inline]
+    pub(crate) fn receive(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        match self {
+            Self::Unix(socket) => socket.receive_now(into, most),
+            Self::Memory(end) => end.receive_now(into, most),
+        }
+    }
+
+    /// Writes as much as there is room for.
+    #[inline]
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(socket) => socket.send_now(bytes),
+            Self::Memory(end) => end.send_now(bytes),
+        }
+    }
+
+    /// From here on the peer can write nothing more; what it has written can still be received.
+    pub(crate) fn close_reading(&self) {
+        match self {
+            Self::Unix(socket) => socket.close_reading(),
+            Self::Memory(end) => end.close_reading(),
+        }
+    }
+
+    /// Ends both directions; the peer can still read what was sent.
+    pub(crate) fn close(&self) {
+        match self {
+            Self::Unix(socket) => socket.close(),
+            Self::Memory(end) => end.close(),
+        }
+    }
+
+    /// The descriptor to wait on, if this wire has one.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Unix(socket) => Some(socket.descriptor()),
+            Self::Memory(_) => None,
+        }
+    }
+}
+
+impl Stream {
+    /// Writes all bytes, waiting for room; counts what was written even when it fails.
+    #[inline]
+    pub(crate) fn send(&self, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
+        match self {
+            Self::Unix(socket) => socket.send(bytes, sent),
+            Self::Memory(stream) => stream.send(bytes, sent),
+        }
+    }
+
+    /// Writes as much as there is room for.
+    pub(crate) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(socket) => socket.send_now(bytes),
+            Self::Memory(stream) => stream.send_now(bytes),
+        }
+    }
+
+    /// Appends what arrives, at most so many bytes, waiting for the first; zero is the end of the stream. Fails with
+    /// [`io::ErrorKind::WouldBlock`] when the time set by [`Self::set_timeout`] passed.
+    #[inline]
+    pub(crate) fn receive(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        match self {
+            Self::Unix(socket) => socket.receive(into, most),
+            Self::Memory(stream) => stream.receive(into, most),
+        }
+    }
+
+    /// How long [`Self::receive`] waits; nothing is for ever.
+    pub(crate) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Unix(socket) => socket.set_timeout(timeout),
+            Self::Memory(stream) => {
+                stream.set_timeout(timeout);
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends both directions, and wakes a thread that is waiting in [`Self::receive`].
+    pub(crate) fn close(&self) {
+        match self {
+            Self::Unix(socket) => socket.close(),
+            Self::Memory(stream) => stream.close(),
+        }
+    }
+}
