@@ -1,0 +1,193 @@
+//! Who is let in: new connections, their hellos, and what becomes of those that never say one.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::frame::{self, FrameError, HANDSHAKE_BYTES_MAX};
+use byproxy_proto::handshake::{Hello, Purpose, VERSION, Welcome};
+
+use super::connection::{Connection, Role};
+use super::driver::{Driver, encode};
+use super::session::{JoinError, Session};
+use super::timer::Chore;
+use crate::engine::{Outcome, Peer, ReplyRef};
+use crate::transport::Wire;
+
+impl Driver {
+    /// Takes a new connection, as a stranger. Its events start at once.
+    ///
+    /// # Errors
+    /// If the connection can't be watched, or there are too many; it is then closed.
+    pub(super) fn admit(&self, wire: Wire, pid: u32) -> io::Result<Arc<Connection>> {
+        self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        let poller = match wire {
+            Wire::Unix(_) => self.pollers.iter().min_by_key(|poller| poller.load()).map(Arc::clone),
+            Wire::Memory(_) => None,
+        };
+        let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection::new(id, pid, wire, poller));
+        if self.counters.connections.load(Ordering::Relaxed) >= self.limits.connections_max {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            tell(
+                &connection,
+                &Fault::new(FaultCode::TooMany, "the server has as many connections as it allows"),
+            );
+            connection.close();
+            return Err(io::Error::other("too many connections"));
+        }
+        self.counters.connections.fetch_add(1, Ordering::Relaxed);
+        let oldest = {
+            let mut strangers = self.strangers.lock();
+            strangers.insert(id, Arc::clone(&connection));
+            if strangers.len() > self.limits.strangers_max {
+                strangers.pop_first()
+            } else {
+                None
+            }
+        };
+        if let Some((_, oldest)) = oldest {
+            // A client says hello as soon as it is connected; what has not, while so many others came, is none.
+            self.dismiss_stranger(
+                &oldest,
+                "too many connections have said no hello, and this is the oldest",
+            );
+        }
+        self.timer
+            .schedule(self.limits.hello_wait, Chore::Hello(Arc::downgrade(&connection)));
+        if let Some(poller) = connection.poller()
+            && let Err(error) = poller.add(&connection)
+        {
+            self.retire(&connection, &mut connection.inbound.lock());
+            return Err(error);
+        }
+        Ok(connection)
+    }
+
+    /// Closes a connection that has still not said hello.
+    pub(super) fn dismiss_stranger(&self, connection: &Arc<Connection>, reason: &str) {
+        let mut inbound = connection.inbound.lock();
+        if matches!(inbound.role, Role::Stranger) {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            tell(connection, &Fault::new(FaultCode::Refused, reason));
+            self.retire(connection, &mut inbound);
+        }
+    }
+
+    /// Judges a hello. The welcome, if it is one, goes into `replies`.
+    pub(super) fn greet(
+        &self,
+        connection: &Arc<Connection>,
+        body: &[u8],
+        replies: &mut Vec<u8>,
+    ) -> Result<Role, Fault> {
+        let version = Hello::peek_version(body);
+        if let Some(theirs) = version.filter(|&version| version != VERSION) {
+            let message = format!(
+                "the server speaks version {VERSION} of the protocol and the client version {theirs}: use the same byproxy on both sides"
+            );
+            return Err(Fault::new(FaultCode::Version, message));
+        }
+        let hello = Hello::read(body)?;
+        let (role, session) = match hello.purpose {
+            Purpose::Control => {
+                let session = self.open_session(connection, hello.name)?;
+                (Role::Control(Arc::clone(&session)), session)
+            }
+            Purpose::Lane { session, secret } => {
+                let session = self.join_session(connection, session, secret)?;
+                (Role::Lane(Arc::clone(&session)), session)
+            }
+        };
+        self.strangers.lock().remove(&connection.id);
+        let welcome = Welcome {
+            version: VERSION,
+            instance: self.engine.instance(),
+            session: session.id.0,
+            secret: session.secret,
+            frame_bytes_max: u64::try_from(self.limits.frame_bytes_max).unwrap_or(u64::MAX),
+            proof: &[],
+        };
+        frame::write::<FrameError>(replies, HANDSHAKE_BYTES_MAX, |out| {
+            welcome.write(out);
+            Ok(())
+        })?;
+        Ok(role)
+    }
+
+    fn open_session(&self, connection: &Arc<Connection>, name: &str) -> Result<Arc<Session>, Fault> {
+        let pidfd = match &connection.wire {
+            Wire::Unix(socket) => Some(socket.peer_process(connection.pid).map_err(|error| {
+                Fault::new(
+                    FaultCode::Refused,
+                    format!("can't watch process {}: {error}", connection.pid),
+                )
+            })?),
+            Wire::Memory(_) => None,
+        };
+        let secret = super::random_number()
+            .map_err(|error| Fault::new(FaultCode::Refused, format!("no random numbers: {error}")))?;
+        let peer = Peer {
+            pid: connection.pid,
+            name: name.to_owned(),
+        };
+        let id = self.engine.handle_session_start(self.timer.now(), peer)?;
+        let session = Arc::new(Session::new(id, secret, connection));
+        self.sessions.insert(id.0, Arc::clone(&session));
+        if let (Some(pidfd), Some(poller)) = (pidfd, connection.poller())
+            && !cfg!(canary = "ignore_pidfd")
+            && let Err(error) = poller.watch(&session, pidfd)
+        {
+            self.doom(&session);
+            return Err(Fault::new(
+                FaultCode::Refused,
+                format!("can't watch process {}: {error}", connection.pid),
+            ));
+        }
+        Ok(session)
+    }
+
+    fn join_session(&self, connection: &Arc<Connection>, number: u64, secret: u128) -> Result<Arc<Session>, Fault> {
+        let found = self.sessions.get(&number).map(|session| Arc::clone(&session));
+        // One answer for all three, in constant time: a stranger learns nothing about sessions that are not its own.
+        let session = found
+            .filter(|session| same(session.secret, secret) && session.pid == connection.pid)
+            .ok_or_else(|| {
+                Fault::new(
+                    FaultCode::Refused,
+                    "no such session, or not this process's: open a session of your own first",
+                )
+            })?;
+        session
+            .join(connection, self.limits.lanes_max)
+            .map_err(|error| match error {
+                JoinError::Ended => Fault::new(FaultCode::Gone, "the session has ended"),
+                JoinError::TooMany => {
+                    Fault::new(FaultCode::TooMany, "the session has as many lanes as the server allows")
+                }
+            })?;
+        self.lanes.insert(connection.id, Arc::clone(connection));
+        Ok(session)
+    }
+}
+
+/// Sends a fault about the connection itself, if there is room for it.
+fn tell(connection: &Connection, fault: &Fault) {
+    let mut frame = Vec::new();
+    encode(
+        ReplyRef {
+            number: 0,
+            outcome: Outcome::Fault(fault),
+            delivers: false,
+        },
+        HANDSHAKE_BYTES_MAX,
+        &mut frame,
+    );
+    let _ = connection.wire.send(&frame);
+}
+
+/// Compares without telling by the time it takes how much was right.
+fn same(left: u128, right: u128) -> bool {
+    std::hint::black_box(left ^ right) == 0
+}

@@ -1,0 +1,478 @@
+//! The driver: takes frames from connections, hands calls to the engine with the time, and delivers what the engine puts out.
+//!
+//! It has no thread of its own. A worker calls it with the events of sockets, a helper with finished jobs, and an in-process client
+//! with its own connection; each brings its [`Scratch`]. Every such visit ends with [`Driver::settle`].
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::frame::{self, FrameError, HANDSHAKE_BYTES_MAX, HEADER_BYTES_MAX, PREFIX_BYTES, Request};
+use dashmap::DashMap;
+use parking_lot::Mutex;
+
+use super::Limits;
+use super::connection::{Connection, Flushed, Inbound, READ_BYTES, Role, Written};
+use super::helpers::Helpers;
+use super::poller::Poller;
+use super::session::Session;
+use super::timer::{Chore, Timer};
+use crate::engine::{Caller, Engine, LaneId, Outcome, Output, Outputs, ReplyRef, SessionId};
+
+/// Buffers above this capacity are given back after use.
+const KEPT_BYTES_MAX: usize = 256 << 10;
+
+/// Everything the threads of one server share.
+#[derive(Debug)]
+pub(super) struct Driver {
+    pub(super) engine: Engine,
+    pub(super) timer: Timer,
+    pub(super) limits: Limits,
+    pub(super) pollers: Vec<Arc<Poller>>,
+    pub(super) sessions: DashMap<u64, Arc<Session>>,
+    /// Every lane by its number, for replies that come from elsewhere.
+    pub(super) lanes: DashMap<u64, Arc<Connection>>,
+    /// Connections that have not said hello, the oldest first.
+    pub(super) strangers: Mutex<BTreeMap<u64, Arc<Connection>>>,
+    /// Sessions whose end is decided but not carried out, and how many those are.
+    pub(super) doomed: Mutex<Vec<Arc<Session>>>,
+    pub(super) doomed_count: AtomicUsize,
+    pub(super) helpers: Helpers,
+    pub(super) counters: Counters,
+    pub(super) next_connection: AtomicU64,
+    /// A client asked for the server's end, and its reply has been sent.
+    pub(super) ending: AtomicBool,
+    /// Readable once the server is to stop.
+    pub(super) stop: OwnedFd,
+}
+
+/// What happened so far.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// Connections that are open.
+    pub(super) connections: AtomicUsize,
+    /// Connections that were let in or not.
+    pub(super) accepted: AtomicU64,
+    /// Connections that were refused, with or without a fault.
+    pub(super) refused: AtomicU64,
+    /// Times that accepting stopped for want of descriptors.
+    pub(super) starved: AtomicU64,
+    /// Panics that were caught; each ended the connection it happened on.
+    pub(super) panics: AtomicU64,
+}
+
+/// One thread's buffers.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// What a connection sent, when nothing of it was pending.
+    input: Vec<u8>,
+    /// Replies to the connection being read.
+    replies: Vec<u8>,
+    /// A reply to another one.
+    pub(super) frame: Vec<u8>,
+    pub(super) out: Outputs,
+}
+
+/// How frames are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// What one read brings; replies are written.
+    Read,
+    /// All there is, because the session ends; nobody reads replies any more.
+    Drain,
+}
+
+/// What became of a connection while its frames were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It goes on.
+    Open,
+    /// It said goodbye.
+    Goodbye,
+    /// It ended, or failed.
+    Lost,
+    /// It broke the protocol or was refused; it has been told why. Nothing more is taken from it.
+    Refused,
+}
+
+impl Driver {
+    /// Takes what a connection has sent.
+    #[inline]
+    pub(super) fn read(&self, connection: &Arc<Connection>, scratch: &mut Scratch) {
+        let mut inbound = connection.inbound.lock();
+        let verdict = self.take_frames(connection, &mut inbound, Mode::Read, scratch);
+        if verdict != Verdict::Open {
+            self.part(connection, &mut inbound, verdict);
+        }
+    }
+
+    /// Writes on to a connection that has room again, and takes the requests that were held back meanwhile.
+    pub(super) fn write_on(&self, connection: &Arc<Connection>, scratch: &mut Scratch) {
+        match connection.flush(self.timer.now().0, self.limits.unread_bytes_max) {
+            Flushed::Fine => {}
+            Flushed::Resume => self.read(connection, scratch),
+            Flushed::Lost => self.lose(connection),
+        }
+    }
+
+    /// A connection is lost, as something other than reading it told.
+    pub(super) fn lose(&self, connection: &Arc<Connection>) {
+        let mut inbound = connection.inbound.lock();
+        self.part(connection, &mut inbound, Verdict::Lost);
+    }
+
+    /// Deals with a connection that does not go on.
+    fn part(&self, connection: &Connection, inbound: &mut Inbound, verdict: Verdict) {
+        let session = match &inbound.role {
+            Role::Closed => return,
+            Role::Stranger => {
+                self.counters.refused.fetch_add(1, Ordering::Relaxed);
+                return self.retire(connection, inbound);
+            }
+            Role::Control(session) | Role::Lane(session) => Arc::clone(session),
+        };
+        let is_lane = matches!(inbound.role, Role::Lane(_));
+        if verdict == Verdict::Goodbye && is_lane && connection.answering.load(Ordering::Acquire) == 0 {
+            session.leave(connection);
+            return self.retire(connection, inbound);
+        }
+        if verdict == Verdict::Refused {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            self.retire(connection, inbound);
+        }
+        self.doom(&session);
+    }
+
+    /// Reads from a connection and handles every whole frame. The caller holds `inbound` and acts on the verdict.
+    pub(super) fn take_frames(
+        &self,
+        connection: &Arc<Connection>,
+        inbound: &mut Inbound,
+        mode: Mode,
+        scratch: &mut Scratch,
+    ) -> Verdict {
+        let Scratch {
+            input,
+            replies,
+            frame,
+            out,
+        } = scratch;
+        loop {
+            if matches!(inbound.role, Role::Closed) || (connection.is_stalled() && mode == Mode::Read) {
+                return Verdict::Open;
+            }
+            let mut pending = std::mem::take(&mut inbound.pending);
+            let fresh = pending.is_empty();
+            let taken = if fresh {
+                input.clear();
+                connection.wire.receive(input, READ_BYTES)
+            } else {
+                let needed = length_of_first(&pending);
+                connection.read_more(&mut pending, needed)
+            };
+            let (arrived, more) = match taken {
+                Ok(0) => (Verdict::Lost, false),
+                Ok(_) => (Verdict::Open, true),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => (Verdict::Open, false),
+                Err(_) => (Verdict::Lost, false),
+            };
+            let bytes = if fresh { input.as_slice() } else { pending.as_slice() };
+            let mut visit = Visit {
+                driver: self,
+                connection,
+                mode,
+                replies,
+                frame,
+                out,
+            };
+            let (consumed, verdict) = visit.handle_all(inbound, bytes);
+            if consumed < bytes.len() {
+                inbound.pending = if fresh {
+                    bytes.get(consumed..).unwrap_or_default().to_vec()
+                } else {
+                    pending.split_off(consumed)
+                };
+            }
+            self.write(connection, session_of(&inbound.role), replies);
+            if verdict != Verdict::Open {
+                return verdict;
+            }
+            // A reader stops after one read, for others want their turn; a drain goes on to the end.
+            if arrived != Verdict::Open || mode == Mode::Read || !more {
+                return arrived;
+            }
+        }
+    }
+
+    /// Writes frames to a connection and empties the buffer.
+    pub(super) fn write(&self, connection: &Arc<Connection>, session: Option<SessionId>, frames: &mut Vec<u8>) {
+        if frames.is_empty() {
+            return;
+        }
+        match connection.write(frames, self.timer.now().0, self.limits.unread_bytes_max) {
+            Written::Fine => {}
+            Written::Blocked => self
+                .timer
+                .schedule(self.limits.stuck_wait, Chore::Progress(Arc::downgrade(connection))),
+            Written::Lost => {
+                let session = session.and_then(|session| self.sessions.get(&session.0).map(|found| Arc::clone(&found)));
+                if let Some(session) = session {
+                    self.doom(&session);
+                }
+            }
+        }
+        frames.clear();
+        if frames.capacity() > KEPT_BYTES_MAX {
+            *frames = Vec::new();
+        }
+    }
+
+    /// Does what the engine asks for. No lock of the engine is held.
+    pub(super) fn deliver(&self, out: &mut Outputs, frame: &mut Vec<u8>) {
+        for output in out.drain() {
+            match output {
+                Output::Reply { to, reply } => self.reply(to, reply.as_ref(), frame),
+                Output::Job(job) => {
+                    if let Err(job) = self.helpers.submit(job) {
+                        // No thread can be had: better slow than never.
+                        let mut more = Outputs::default();
+                        self.engine.handle_job_done(self.timer.now(), job.run(), &mut more);
+                        self.deliver(&mut more, frame);
+                    }
+                }
+                Output::Shutdown => self.ending.store(true, Ordering::Release),
+            }
+        }
+        out.clear();
+    }
+
+    /// Ends a visit: carries out the ends of sessions that it decided, and sets the timer.
+    #[inline]
+    pub(super) fn settle(&self, scratch: &mut Scratch) {
+        if self.doomed_count.load(Ordering::Acquire) > 0 {
+            self.end_doomed(scratch);
+        }
+        self.timer.arm(self.engine.poll_timeout());
+        if self.ending.load(Ordering::Acquire) {
+            self.stop();
+        }
+        if scratch.input.capacity() > KEPT_BYTES_MAX {
+            scratch.input = Vec::new();
+        }
+    }
+
+    /// Handles what is due.
+    pub(super) fn expire(&self, scratch: &mut Scratch) -> bool {
+        let now = self.timer.now();
+        let mut accept = false;
+        for chore in self.timer.expire(now) {
+            match chore {
+                Chore::Accept => accept = true,
+                Chore::Hello(connection) => {
+                    if let Some(connection) = connection.upgrade() {
+                        self.dismiss_stranger(&connection, "no hello came in time");
+                    }
+                }
+                Chore::Progress(connection) => {
+                    if let Some(connection) = connection.upgrade() {
+                        self.check_progress(&connection, now.0);
+                    }
+                }
+            }
+        }
+        self.engine.handle_timeout(now, &mut scratch.out);
+        self.deliver(&mut scratch.out, &mut scratch.frame);
+        accept
+    }
+
+    fn reply(&self, to: Caller, reply: ReplyRef<'_>, frame: &mut Vec<u8>) {
+        // A lane that is not there belongs to a session that is ending: the engine's sweep takes back what the reply carries.
+        let Some(lane) = self.lanes.get(&to.lane.0).map(|lane| Arc::clone(&lane)) else {
+            return;
+        };
+        lane.answering.store(0, Ordering::Release);
+        encode(reply, self.reply_limit(), frame);
+        self.write(&lane, Some(to.session), frame);
+    }
+
+    fn check_progress(&self, connection: &Arc<Connection>, now: u64) {
+        let Some(since) = connection.blocked_since() else {
+            return;
+        };
+        let waited = std::time::Duration::from_nanos(now.saturating_sub(since));
+        match self.limits.stuck_wait.checked_sub(waited) {
+            Some(left) if !left.is_zero() => self.timer.schedule(left, Chore::Progress(Arc::downgrade(connection))),
+            _ => self.lose(connection),
+        }
+    }
+
+    fn reply_limit(&self) -> usize {
+        self.limits.frame_bytes_max.saturating_add(HEADER_BYTES_MAX)
+    }
+}
+
+/// One look at one connection.
+struct Visit<'a> {
+    driver: &'a Driver,
+    connection: &'a Arc<Connection>,
+    mode: Mode,
+    replies: &'a mut Vec<u8>,
+    frame: &'a mut Vec<u8>,
+    out: &'a mut Outputs,
+}
+
+impl Visit<'_> {
+    /// Handles the whole frames in front of these bytes; returns how many bytes those were.
+    fn handle_all(&mut self, inbound: &mut Inbound, bytes: &[u8]) -> (usize, Verdict) {
+        let mut rest = bytes;
+        loop {
+            let limit = match inbound.role {
+                Role::Stranger if !cfg!(canary = "no_prefix_limit") => HANDSHAKE_BYTES_MAX,
+                _ => self.driver.limits.frame_bytes_max,
+            };
+            let body = match frame::split(rest, limit) {
+                Ok(Some(body)) => body,
+                Ok(None) => return (bytes.len() - rest.len(), Verdict::Open),
+                Err(error) => return (bytes.len(), self.refuse(&error.into())),
+            };
+            rest = rest.get(PREFIX_BYTES + body.len()..).unwrap_or_default();
+            let verdict = match &inbound.role {
+                Role::Lane(session) => self.handle_request(session.id, body),
+                Role::Control(session) => self.handle_control(session.id, body),
+                Role::Stranger => match self.driver.greet(self.connection, body, self.replies) {
+                    Ok(role) => {
+                        inbound.role = role;
+                        Verdict::Open
+                    }
+                    Err(fault) => self.refuse(&fault),
+                },
+                Role::Closed => return (bytes.len(), Verdict::Open),
+            };
+            if verdict != Verdict::Open {
+                return (bytes.len() - rest.len(), verdict);
+            }
+            if self.replies.len() >= READ_BYTES {
+                self.driver
+                    .write(self.connection, session_of(&inbound.role), self.replies);
+            }
+            if self.mode == Mode::Read && self.connection.is_stalled() {
+                return (bytes.len() - rest.len(), Verdict::Open);
+            }
+        }
+    }
+
+    fn handle_request(&mut self, session: SessionId, body: &[u8]) -> Verdict {
+        let driver = self.driver;
+        let caller = Caller {
+            session,
+            lane: LaneId(self.connection.id),
+        };
+        let now = driver.timer.now();
+        match Request::read(body) {
+            Ok(Request::Call(call)) => {
+                let busy = self.connection.answering.swap(call.number, Ordering::AcqRel) != 0;
+                if busy || call.number == 0 {
+                    return self.refuse(&Fault::new(
+                        FaultCode::Malformed,
+                        "a lane carries one call at a time, and a call's number is not zero",
+                    ));
+                }
+                driver.engine.handle_call(now, caller, call, self.out);
+            }
+            Ok(Request::Confirm { number }) => driver.engine.handle_confirm(now, caller, number, self.out),
+            Ok(Request::Decline { number }) => driver.engine.handle_decline(now, caller, number, self.out),
+            Ok(Request::Release(releases)) => driver.engine.handle_release(now, session, &releases, self.out),
+            Ok(Request::Goodbye) => return Verdict::Goodbye,
+            Err(error @ FrameError::UnknownOperation { call, .. }) => {
+                let fault = Fault::from(error);
+                let reply = ReplyRef {
+                    number: call,
+                    outcome: Outcome::Fault(&fault),
+                    delivers: false,
+                };
+                encode(reply, driver.reply_limit(), self.replies);
+            }
+            Err(error) => return self.refuse(&error.into()),
+        }
+        self.hand_out();
+        Verdict::Open
+    }
+
+    /// The control connection carries releases and the goodbye.
+    fn handle_control(&mut self, session: SessionId, body: &[u8]) -> Verdict {
+        let now = self.driver.timer.now();
+        match Request::read(body) {
+            Ok(Request::Release(releases)) => self.driver.engine.handle_release(now, session, &releases, self.out),
+            Ok(Request::Goodbye) => return Verdict::Goodbye,
+            Ok(_) => {
+                return self.refuse(&Fault::new(
+                    FaultCode::Malformed,
+                    "the control connection carries no calls: open a lane of the session for them",
+                ));
+            }
+            Err(error) => return self.refuse(&error.into()),
+        }
+        self.hand_out();
+        Verdict::Open
+    }
+
+    #[inline]
+    fn hand_out(&mut self) {
+        if let Some(reply) = self.out.immediate() {
+            self.connection.answering.store(0, Ordering::Release);
+            if self.mode == Mode::Read {
+                encode(reply, self.driver.reply_limit(), self.replies);
+            }
+        }
+        self.driver.deliver(self.out, self.frame);
+    }
+
+    /// Tells the peer why nothing more is taken from it.
+    fn refuse(&mut self, fault: &Fault) -> Verdict {
+        let reply = ReplyRef {
+            number: 0,
+            outcome: Outcome::Fault(fault),
+            delivers: false,
+        };
+        encode(reply, self.driver.reply_limit(), self.replies);
+        Verdict::Refused
+    }
+}
+
+/// Appends a reply's frame.
+#[inline]
+pub(super) fn encode(reply: ReplyRef<'_>, limit: usize, out: &mut Vec<u8>) {
+    let written = frame::write::<FrameError>(out, limit, |out| {
+        match reply.outcome {
+            Outcome::Done { handed, result } => {
+                frame::write_done_header(reply.number, handed, out);
+                out.extend_from_slice(result);
+            }
+            Outcome::Fault(fault) => frame::write_fault(reply.number, fault, out),
+        }
+        Ok(())
+    });
+    if let Err(error) = written {
+        // The engine bounds results; only very many handed references could get here, and a call must have its answer.
+        let _ = frame::write::<FrameError>(out, usize::MAX, |out| {
+            frame::write_fault(reply.number, &error.into(), out);
+            Ok(())
+        });
+    }
+}
+
+fn session_of(role: &Role) -> Option<SessionId> {
+    match role {
+        Role::Control(session) | Role::Lane(session) => Some(session.id),
+        Role::Stranger | Role::Closed => None,
+    }
+}
+
+/// The length of the first frame with its prefix, once the prefix is there. It has been checked against the limit.
+fn length_of_first(pending: &[u8]) -> Option<usize> {
+    let prefix = pending.first_chunk::<PREFIX_BYTES>()?;
+    Some(PREFIX_BYTES + usize::try_from(u32::from_le_bytes(*prefix)).ok()?)
+}

@@ -1,0 +1,375 @@
+//! The server: drives an [engine](crate::engine) with connections, the clock and helper threads.
+//!
+//! [`Server`] is the entry: it claims an address, then serves until it is told to stop. Inside, the [driver](driver) is what everything
+//! passes through: it turns frames into calls of the engine and delivers what comes out, without a thread of its own. A few
+//! [workers](worker) bring it the events of [connections](connection); [helpers] run the engine's jobs; [admission] decides who is let
+//! in; a [session] binds a client process's connections together and ends them together; one [timer] holds every deadline. The server
+//! knows nothing of proxies and clients, which it meets only in the protocol.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod admission;
+mod connection;
+mod driver;
+mod helpers;
+pub(crate) mod memory;
+mod poller;
+mod session;
+mod timer;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use byproxy_proto::address::Address;
+use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::frame::FRAME_BYTES_MAX;
+use dashmap::DashMap;
+use parking_lot::Mutex;
+
+use self::connection::{Connection, Role};
+use self::driver::{Counters, Driver, encode};
+use self::helpers::Helpers;
+use self::poller::Poller;
+use self::timer::Timer;
+use self::worker::Worker;
+use crate::engine::{Engine, Outcome, ReplyRef, Settings};
+use crate::error::{Error, Result};
+use crate::transport::unix::Listener;
+
+/// A server that has claimed its address: clients can connect, and are answered once [`Server::serve`] runs.
+///
+/// Dropping it without serving gives the address up.
+pub struct Server {
+    driver: Arc<Driver>,
+    listener: Arc<Listener>,
+    address: Address,
+    workers: Vec<Worker>,
+}
+
+/// How a server is set up before it claims its address.
+#[derive(Debug)]
+pub struct Builder {
+    address: Option<Address>,
+    workers: usize,
+    limits: Limits,
+    memory_bytes_max: Option<u64>,
+}
+
+/// Looks at a server and stops it, from any thread.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    driver: Arc<Driver>,
+    address: Address,
+}
+
+/// What a server allows its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest frame, in bytes: one call's arguments or one reply.
+    pub frame_bytes_max: usize,
+    /// How many connections may be open.
+    pub connections_max: usize,
+    /// How many connections may be open that have not said hello; beyond that the oldest is closed.
+    pub strangers_max: usize,
+    /// How long a connection may take to say hello.
+    pub hello_wait: Duration,
+    /// How many lanes one session may have, which is how many of its calls may wait.
+    pub lanes_max: usize,
+    /// How many bytes of replies a lane may leave unread before its requests are no longer taken.
+    pub unread_bytes_max: usize,
+    /// How long a client may leave a reply unread without taking a single byte of it, before its session ends.
+    pub stuck_wait: Duration,
+}
+
+/// What happened at a server so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Connections that are open.
+    pub connections: usize,
+    /// Sessions that are open.
+    pub sessions: usize,
+    /// Connections that came.
+    pub accepted: u64,
+    /// Connections that were refused or broke the protocol.
+    pub refused: u64,
+    /// Times that accepting paused because the process had no descriptors left.
+    pub starved: u64,
+    /// Panics that were caught. Anything but zero is a fault in byproxy.
+    pub panics: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_bytes_max: FRAME_BYTES_MAX,
+            connections_max: 10_000,
+            strangers_max: 128,
+            hello_wait: Duration::from_secs(10),
+            lanes_max: 1024 + 64,
+            unread_bytes_max: 8 << 20,
+            stuck_wait: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Server {
+    /// Starts to describe a server.
+    pub fn builder() -> Builder {
+        Builder {
+            address: None,
+            workers: workers_default(),
+            limits: Limits::default(),
+            memory_bytes_max: None,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// A handle to stop it with.
+    pub fn handle(&self) -> Handle {
+        Handle {
+            driver: Arc::clone(&self.driver),
+            address: self.address.clone(),
+        }
+    }
+
+    /// Serves until [`Handle::stop`] is called or a client asks for the end, on this thread and a few more.
+    ///
+    /// At the end calls that wait are answered that the server is ending, and the socket is removed.
+    ///
+    /// # Errors
+    /// If a thread can't be started or the system refuses to tell of events. The address is given up in any case.
+    pub fn serve(self) -> Result<()> {
+        let Self {
+            driver,
+            listener,
+            address: _,
+            workers,
+        } = self;
+        let served = std::thread::scope(|scope| {
+            let mut workers = workers.into_iter();
+            let first = workers.next();
+            let mut threads = Vec::new();
+            for (index, worker) in workers.enumerate() {
+                let name = format!("byproxy-worker-{}", index + 1);
+                let started = std::thread::Builder::new()
+                    .name(name)
+                    .spawn_scoped(scope, move || worker.run());
+                match started {
+                    Ok(thread) => threads.push(thread),
+                    Err(error) => {
+                        driver.stop();
+                        return Err(error);
+                    }
+                }
+            }
+            let served = first.map_or(Ok(()), |first| first.run());
+            driver.stop();
+            threads
+                .into_iter()
+                .fold(served, |served, thread| served.and(thread.join().unwrap_or(Ok(()))))
+        });
+        // The socket goes first: nobody must find a server that no longer answers.
+        drop(listener);
+        let connections: Vec<_> = driver.pollers.iter().flat_map(|poller| poller.connections()).collect();
+        driver.finish(&connections);
+        served.map_err(|source| Error::Io {
+            context: "the server can't go on",
+            source,
+        })
+    }
+}
+
+impl Builder {
+    /// Where to listen. It must be given.
+    #[must_use]
+    pub fn listen(self, address: Address) -> Self {
+        Self {
+            address: Some(address),
+            ..self
+        }
+    }
+
+    /// How many threads serve connections; at least one. Half the cores unless said otherwise.
+    #[must_use]
+    pub fn workers(self, workers: usize) -> Self {
+        Self {
+            workers: workers.max(1),
+            ..self
+        }
+    }
+
+    /// What to allow clients.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// How many bytes all objects together may occupy.
+    #[must_use]
+    pub fn memory_bytes_max(self, bytes: u64) -> Self {
+        Self {
+            memory_bytes_max: Some(bytes),
+            ..self
+        }
+    }
+
+    /// Claims the address.
+    ///
+    /// # Errors
+    /// If the address has no transport, or can't be claimed: another server has it, or the path is not safe to listen at. The message
+    /// says which and what to do.
+    pub fn build(self) -> Result<Server> {
+        let address = self
+            .address
+            .ok_or_else(|| unsupported("a server needs an address to listen at"))?;
+        let Address::Unix(path) = &address else {
+            return Err(unsupported(format!(
+                "can't listen at {address} yet: only unix:PATH has a transport"
+            )));
+        };
+        let listener = Listener::bind(path).map_err(|error| Error::Io {
+            context: "can't listen",
+            source: io::Error::other(error),
+        })?;
+        let listener = Arc::new(listener);
+        let context = "can't set up the server";
+        let io = |source| Error::Io { context, source };
+        let mut settings = Settings::default();
+        if let Some(bytes) = self.memory_bytes_max {
+            settings.memory_bytes_max = bytes;
+        }
+        let engine = Engine::new(random_number().map_err(io)?, settings);
+        let driver = Driver::start(engine, self.limits, self.workers).map_err(io)?;
+        let workers = (0..self.workers)
+            .map(|index| Worker::new(&driver, index, Some(&listener)))
+            .collect::<io::Result<_>>();
+        Ok(Server {
+            driver,
+            listener,
+            address,
+            workers: workers.map_err(io)?,
+        })
+    }
+}
+
+impl Handle {
+    /// Ends the server; [`Server::serve`] then returns. Safe to call at any time and more than once.
+    pub fn stop(&self) {
+        self.driver.stop();
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> Stats {
+        self.driver.stats()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .field("workers", &self.workers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Driver {
+    /// A driver with so many pollers, one for each worker.
+    fn start(engine: Engine, limits: Limits, workers: usize) -> io::Result<Arc<Self>> {
+        let pollers = (0..workers)
+            .map(|_| Poller::new().map(Arc::new))
+            .collect::<io::Result<_>>()?;
+        let timer = Timer::new()?;
+        let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
+        let stop = rustix::event::eventfd(0, flags)?;
+        Ok(Arc::new_cyclic(|driver| Self {
+            engine,
+            timer,
+            limits,
+            pollers,
+            sessions: DashMap::new(),
+            lanes: DashMap::new(),
+            strangers: Mutex::new(BTreeMap::new()),
+            doomed: Mutex::default(),
+            doomed_count: AtomicUsize::new(0),
+            helpers: Helpers::new(std::sync::Weak::clone(driver), workers),
+            counters: Counters::default(),
+            next_connection: AtomicU64::new(1),
+            ending: AtomicBool::new(false),
+            stop,
+        }))
+    }
+
+    /// Wakes every worker for the last time: nobody reads the eventfd, so it stays readable.
+    fn stop(&self) {
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+    }
+
+    fn stop_descriptor(&self) -> BorrowedFd<'_> {
+        self.stop.as_fd()
+    }
+
+    /// Answers the calls that wait and closes these connections, when no worker runs any more.
+    fn finish(&self, connections: &[Arc<Connection>]) {
+        self.helpers.stop();
+        let ending = Fault::new(FaultCode::ShuttingDown, "the server is ending");
+        for connection in connections {
+            let mut inbound = connection.inbound.lock();
+            let number = connection.answering.swap(0, Ordering::AcqRel);
+            if number != 0 && matches!(inbound.role, Role::Lane(_)) {
+                let mut frame = Vec::new();
+                let reply = ReplyRef {
+                    number,
+                    outcome: Outcome::Fault(&ending),
+                    delivers: false,
+                };
+                encode(reply, self.limits.frame_bytes_max, &mut frame);
+                let _ = connection.write(&mut frame, 0, usize::MAX);
+            }
+            self.retire(connection, &mut inbound);
+        }
+        self.sessions.clear();
+    }
+
+    fn stats(&self) -> Stats {
+        let counters = &self.counters;
+        Stats {
+            connections: counters.connections.load(Ordering::Relaxed),
+            sessions: self.sessions.len(),
+            accepted: counters.accepted.load(Ordering::Relaxed),
+            refused: counters.refused.load(Ordering::Relaxed),
+            starved: counters.starved.load(Ordering::Relaxed),
+            panics: counters.panics.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn workers_default() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}
+
+fn unsupported(message: impl fmt::Display) -> Error {
+    Error::Fault(Fault::new(FaultCode::Unsupported, message))
+}
+
+/// A number that nobody can guess and that no other server has had.
+fn random_number() -> io::Result<u128> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(u128::from_ne_bytes(bytes))
+}

@@ -1,0 +1,181 @@
+//! A worker's epoll instance and the connections and processes whose events it brings.
+//!
+//! Level-triggered: an event that was not dealt with comes again, so nothing is lost by handling a bounded part of it. Other threads
+//! add, change and remove registrations; only the worker waits.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Weak};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use rustix::event::epoll;
+
+use super::connection::Connection;
+use super::session::Session;
+
+/// The token of the eventfd that ends the worker.
+pub(super) const STOP: u64 = u64::MAX;
+/// The token of the timer.
+pub(super) const TIMER: u64 = u64::MAX - 1;
+/// The token of the listener.
+pub(super) const LISTENER: u64 = u64::MAX - 2;
+/// Set in the token of a client process; the rest is its session's number.
+const PROCESS: u64 = 1 << 63;
+
+/// One worker's events.
+#[derive(Debug)]
+pub(super) struct Poller {
+    epoll: OwnedFd,
+    connections: Mutex<HashMap<u64, Arc<Connection>>>,
+    processes: Mutex<HashMap<u64, Process>>,
+}
+
+/// What to wait for at a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Interest {
+    pub(super) read: bool,
+    pub(super) write: bool,
+}
+
+/// What an event is about.
+#[derive(Debug)]
+pub(super) enum Subject {
+    Connection(Arc<Connection>),
+    /// This session's process has died.
+    Process(Arc<Session>),
+    /// It was removed between the event and now.
+    Nothing,
+}
+
+#[derive(Debug)]
+struct Process {
+    pidfd: OwnedFd,
+    session: Weak<Session>,
+}
+
+impl Poller {
+    pub(super) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self {
+            epoll,
+            connections: Mutex::default(),
+            processes: Mutex::default(),
+        })
+    }
+
+    /// Waits for events, for ever.
+    pub(super) fn wait(&self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
+        events.clear();
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The number of connections.
+    pub(super) fn load(&self) -> usize {
+        self.connections.lock().len()
+    }
+
+    pub(super) fn add(&self, connection: &Arc<Connection>) -> io::Result<()> {
+        let Some(descriptor) = connection.wire.descriptor() else {
+            return Ok(());
+        };
+        self.connections.lock().insert(connection.id, Arc::clone(connection));
+        let data = epoll::EventData::new_u64(connection.id);
+        let added = epoll::add(&self.epoll, descriptor, data, epoll::EventFlags::IN);
+        if added.is_err() {
+            self.connections.lock().remove(&connection.id);
+        }
+        Ok(added?)
+    }
+
+    pub(super) fn change(&self, connection: &Connection, interest: Interest) {
+        let Some(descriptor) = connection.wire.descriptor() else {
+            return;
+        };
+        let mut flags = epoll::EventFlags::empty();
+        flags.set(epoll::EventFlags::IN, interest.read);
+        flags.set(epoll::EventFlags::OUT, interest.write);
+        // It fails only if the connection was removed meanwhile, and then nothing is to be waited for.
+        let _ = epoll::modify(&self.epoll, descriptor, epoll::EventData::new_u64(connection.id), flags);
+    }
+
+    pub(super) fn remove(&self, connection: &Connection) {
+        if let Some(descriptor) = connection.wire.descriptor()
+            && self.connections.lock().remove(&connection.id).is_some()
+        {
+            let _ = epoll::delete(&self.epoll, descriptor);
+        }
+    }
+
+    /// Watches a session's process.
+    pub(super) fn watch(&self, session: &Arc<Session>, pidfd: OwnedFd) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(PROCESS | session.id.0);
+        let mut processes = self.processes.lock();
+        epoll::add(&self.epoll, &pidfd, data, epoll::EventFlags::IN)?;
+        processes.insert(
+            session.id.0,
+            Process {
+                pidfd,
+                session: Arc::downgrade(session),
+            },
+        );
+        Ok(())
+    }
+
+    /// Stops watching a session's process, if it was watched here.
+    pub(super) fn unwatch(&self, session: u64) {
+        if let Some(process) = self.processes.lock().remove(&session) {
+            let _ = epoll::delete(&self.epoll, &process.pidfd);
+        }
+    }
+
+    /// Watches one of the worker's own descriptors.
+    pub(super) fn add_own(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        Ok(epoll::add(
+            self.epoll.as_fd(),
+            descriptor,
+            epoll::EventData::new_u64(token),
+            epoll::EventFlags::IN,
+        )?)
+    }
+
+    /// Stops, or starts again, to listen to one of the worker's own descriptors.
+    pub(super) fn listen_to(&self, descriptor: BorrowedFd<'_>, token: u64, listen: bool) -> io::Result<()> {
+        let flags = if listen {
+            epoll::EventFlags::IN
+        } else {
+            epoll::EventFlags::empty()
+        };
+        Ok(epoll::modify(
+            self.epoll.as_fd(),
+            descriptor,
+            epoll::EventData::new_u64(token),
+            flags,
+        )?)
+    }
+
+    /// What a token that is none of the worker's own stands for.
+    #[inline]
+    pub(super) fn subject(&self, token: u64) -> Subject {
+        if token & PROCESS == 0 {
+            return self
+                .connections
+                .lock()
+                .get(&token)
+                .map_or(Subject::Nothing, |found| Subject::Connection(Arc::clone(found)));
+        }
+        let processes = self.processes.lock();
+        let session = processes
+            .get(&(token & !PROCESS))
+            .and_then(|process| process.session.upgrade());
+        session.map_or(Subject::Nothing, Subject::Process)
+    }
+
+    /// Every connection, for the end of the server.
+    pub(super) fn connections(&self) -> Vec<Arc<Connection>> {
+        self.connections.lock().values().map(Arc::clone).collect()
+    }
+}

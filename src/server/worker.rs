@@ -1,0 +1,182 @@
+//! A worker: a thread that waits for events and lets the driver handle them.
+//!
+//! The first worker also has the listener and the timer. Nothing here ever runs long or waits for anything but events, so one worker
+//! serves thousands of connections; a call that has to wait is data in the engine.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::event::epoll::{Event, EventFlags};
+use rustix::io::Errno;
+
+use super::driver::{Driver, Scratch};
+use super::poller::{LISTENER, Poller, STOP, Subject, TIMER};
+use super::timer::Chore;
+use crate::transport::Wire;
+use crate::transport::unix::Listener;
+
+/// How many events one wait brings.
+const EVENTS_MAX: usize = 256;
+/// How many connections are accepted before others have their turn.
+const ACCEPTS_MAX: usize = 64;
+/// How long accepting pauses when there are no descriptors.
+const STARVED_PAUSE: Duration = Duration::from_millis(250);
+
+/// One worker's view of the server.
+#[derive(Debug)]
+pub(super) struct Worker {
+    driver: Arc<Driver>,
+    poller: Arc<Poller>,
+    listener: Option<Arc<Listener>>,
+}
+
+impl Worker {
+    /// The worker of one poller. The first one gets the listener and the timer.
+    pub(super) fn new(driver: &Arc<Driver>, index: usize, listener: Option<&Arc<Listener>>) -> io::Result<Self> {
+        let poller = driver
+            .pollers
+            .get(index)
+            .map(Arc::clone)
+            .ok_or(ErrorKind::InvalidInput)?;
+        poller.add_own(driver.stop_descriptor(), STOP)?;
+        if index == 0 {
+            poller.add_own(driver.timer.descriptor(), TIMER)?;
+        }
+        let listener = listener.filter(|_| index == 0).map(Arc::clone);
+        if let Some(listener) = &listener {
+            poller.add_own(listener.descriptor(), LISTENER)?;
+        }
+        Ok(Self {
+            driver: Arc::clone(driver),
+            poller,
+            listener,
+        })
+    }
+
+    /// Works until the server is stopped.
+    pub(super) fn run(&self) -> io::Result<()> {
+        let mut scratch = Scratch::default();
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        loop {
+            self.poller.wait(&mut events)?;
+            for event in &events {
+                match event.data.u64() {
+                    STOP => return Ok(()),
+                    token => self.handle(token, event, &mut scratch),
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn handle(&self, token: u64, event: &Event, scratch: &mut Scratch) {
+        let driver = &self.driver;
+        match token {
+            TIMER => driver.guard(|| {
+                if driver.expire(scratch) {
+                    self.accept_again();
+                }
+                driver.settle(scratch);
+            }),
+            LISTENER => driver.guard(|| {
+                self.accept();
+                driver.settle(scratch);
+            }),
+            token => match self.poller.subject(token) {
+                Subject::Connection(connection) => {
+                    let flags = event.flags;
+                    let sound = driver.guarded(|| {
+                        if flags.contains(EventFlags::OUT) {
+                            driver.write_on(&connection, scratch);
+                        }
+                        if flags.intersects(EventFlags::HUP | EventFlags::ERR) && connection.is_stalled() {
+                            // Nothing is read from it while its output waits, but nobody will ever read that.
+                            driver.lose(&connection);
+                        } else if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+                            driver.read(&connection, scratch);
+                        }
+                        driver.settle(scratch);
+                    });
+                    if !sound {
+                        *scratch = Scratch::default();
+                        driver.guard(|| {
+                            driver.lose(&connection);
+                            driver.settle(scratch);
+                        });
+                    }
+                }
+                Subject::Process(session) => driver.guard(|| {
+                    driver.doom(&session);
+                    driver.settle(scratch);
+                }),
+                Subject::Nothing => {}
+            },
+        }
+    }
+
+    fn accept(&self) {
+        let Some(listener) = &self.listener else { return };
+        for _ in 0..ACCEPTS_MAX {
+            match listener.accept() {
+                Ok(socket) => {
+                    // A connection of another user is dropped without a word.
+                    let admitted = socket
+                        .check_user()
+                        .and_then(|pid| self.driver.admit(Wire::Unix(socket), pid));
+                    if admitted.is_err() {
+                        self.driver.counters.refused.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if out_of_descriptors(&error) => return self.pause_accepting(listener.descriptor()),
+                // The connection was gone before we took it; the next one may be fine.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Without descriptors the listener stays readable: it is left alone for a while, instead of asked again and again.
+    fn pause_accepting(&self, listener: BorrowedFd<'_>) {
+        self.driver.counters.starved.fetch_add(1, Ordering::Relaxed);
+        if cfg!(canary = "accept_spin") {
+            return;
+        }
+        if self.poller.listen_to(listener, LISTENER, false).is_ok() {
+            self.driver.timer.schedule(STARVED_PAUSE, Chore::Accept);
+        }
+    }
+
+    fn accept_again(&self) {
+        if let Some(listener) = &self.listener {
+            let _ = self.poller.listen_to(listener.descriptor(), LISTENER, true);
+        }
+    }
+}
+
+impl Driver {
+    /// Runs a visit; a panic in it is a fault of ours that must not take the server down.
+    pub(super) fn guard(&self, visit: impl FnOnce()) {
+        self.guarded(visit);
+    }
+
+    /// The same, and tells whether there was no panic.
+    #[inline]
+    pub(super) fn guarded(&self, visit: impl FnOnce()) -> bool {
+        let sound = catch_unwind(AssertUnwindSafe(visit)).is_ok();
+        if !sound {
+            self.counters.panics.fetch_add(1, Ordering::Relaxed);
+        }
+        sound
+    }
+}
+
+fn out_of_descriptors(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|errno| code == Some(errno.raw_os_error()))
+}
