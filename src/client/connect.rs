@@ -1,0 +1,199 @@
+//! Getting in: connecting, saying hello, and understanding what comes back.
+
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use byproxy_proto::address::Address;
+use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::frame::{self, FrameError, HANDSHAKE_BYTES_MAX, PREFIX_BYTES, Reply};
+use byproxy_proto::handshake::{Hello, Purpose, Welcome};
+use byproxy_proto::value::Limits;
+
+use crate::error::{Error, Result};
+use crate::transport::{Stream, memory, unix};
+
+/// How a session behaves.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// What the server calls this process.
+    pub(crate) name: String,
+    /// How long connecting and the handshake may take.
+    pub(crate) connect_wait: Duration,
+    /// How long a reply may take beyond what the call itself waits; then the server counts as frozen and the session ends.
+    pub(crate) call_timeout: Option<Duration>,
+    /// How many call lanes are opened without hesitation.
+    pub(crate) call_lanes: usize,
+    /// How many call lanes there may be.
+    pub(crate) call_lanes_max: usize,
+    /// How many calls may wait at once.
+    pub(crate) wait_lanes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let program = std::env::args_os().next().map(PathBuf::from);
+        let name = program
+            .as_deref()
+            .and_then(|path| path.file_name())
+            .map(|name| name.to_string_lossy().into_owned());
+        Self {
+            name: name.unwrap_or_default(),
+            connect_wait: Duration::from_secs(10),
+            call_timeout: None,
+            call_lanes: std::thread::available_parallelism().map_or(2, usize::from),
+            call_lanes_max: 64,
+            wait_lanes_max: 1024,
+        }
+    }
+}
+
+/// Where the server is.
+#[derive(Clone, Debug)]
+pub(super) enum Connector {
+    Unix { address: Address, path: PathBuf },
+    Memory(Arc<dyn memory::Host>),
+}
+
+/// What the server said when it let us in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Welcomed {
+    pub(super) instance: u128,
+    pub(super) session: u64,
+    pub(super) secret: u128,
+    pub(super) frame_bytes_max: usize,
+}
+
+impl Connector {
+    /// The way to an address.
+    pub(super) fn to(address: &Address) -> Result<Self> {
+        match address {
+            Address::Unix(path) => Ok(Self::Unix {
+                address: address.clone(),
+                path: path.clone(),
+            }),
+            Address::Tcp { .. } => {
+                let message = format!("can't connect to {address} yet: only unix:PATH has a transport");
+                Err(Error::Fault(Fault::new(FaultCode::Unsupported, message)))
+            }
+        }
+    }
+
+    /// Where the server listens, if it is another process.
+    pub(super) fn address(&self) -> Option<Address> {
+        match self {
+            Self::Unix { address, .. } => Some(address.clone()),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// Opens a session.
+    pub(super) fn open_control(&self, options: &Options) -> Result<(Stream, Welcomed)> {
+        self.open(options, Purpose::Control)
+    }
+
+    /// Opens a lane of a session.
+    pub(super) fn open_lane(&self, options: &Options, welcomed: &Welcomed) -> Result<Stream> {
+        let purpose = Purpose::Lane {
+            session: welcomed.session,
+            secret: welcomed.secret,
+        };
+        let (stream, lane) = self.open(options, purpose)?;
+        if lane.instance != welcomed.instance || lane.session != welcomed.session {
+            return Err(Error::Gone("another server has taken the address over".to_owned()));
+        }
+        Ok(stream)
+    }
+
+    fn open(&self, options: &Options, purpose: Purpose) -> Result<(Stream, Welcomed)> {
+        let stream = match self {
+            Self::Unix { path, .. } => unix::Socket::connect(path, options.connect_wait).map(Stream::Unix),
+            Self::Memory(host) => memory::Stream::connect(Arc::clone(host)).map(Stream::Memory),
+        };
+        let stream = stream.map_err(|error| self.error(error))?;
+        let answered = shake_hands(&stream, &Hello::new(purpose, &options.name), options.connect_wait);
+        let welcomed = answered.map_err(|error| self.error(error))??;
+        Ok((stream, welcomed))
+    }
+
+    fn error(&self, source: io::Error) -> Error {
+        match self {
+            Self::Unix { address, .. } => Error::Connect {
+                address: address.clone(),
+                source,
+            },
+            Self::Memory(_) => Error::Io {
+                context: "can't connect within the process",
+                source,
+            },
+        }
+    }
+}
+
+/// Says hello and waits for the welcome, or for the reason why not.
+fn shake_hands(stream: &Stream, hello: &Hello<'_>, wait: Duration) -> io::Result<Result<Welcomed>> {
+    let mut bytes = Vec::with_capacity(HANDSHAKE_BYTES_MAX);
+    let written = frame::write::<FrameError>(&mut bytes, HANDSHAKE_BYTES_MAX, |out| {
+        hello.write(out);
+        Ok(())
+    });
+    written.map_err(io::Error::other)?;
+    // A server that turns us away may close before our hello is out: its reason can still be read.
+    let sent = stream.send(&bytes, &mut 0);
+    stream.set_timeout(Some(wait.max(Duration::from_millis(1))))?;
+    bytes.clear();
+    loop {
+        // A refusal can be longer than a hello may be.
+        if let Some(body) = frame::split(&bytes, HANDSHAKE_BYTES_MAX * 8).map_err(stranger)? {
+            let welcomed = read_welcome(body);
+            let exact = bytes.len() == PREFIX_BYTES + body.len();
+            stream.set_timeout(None)?;
+            return if exact || matches!(welcomed, Ok(Err(_))) {
+                welcomed
+            } else {
+                Err(stranger(FrameError::Malformed))
+            };
+        }
+        match stream.receive(&mut bytes, HANDSHAKE_BYTES_MAX) {
+            Ok(0) => {
+                sent?;
+                return Err(io::Error::new(
+                    ErrorKind::ConnectionAborted,
+                    "it closed the connection without a word",
+                ));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(io::Error::new(
+                    ErrorKind::TimedOut,
+                    "it did not answer the handshake in time",
+                ));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn read_welcome(body: &[u8]) -> io::Result<Result<Welcomed>> {
+    if let Some(welcome) = Welcome::read(body).map_err(stranger)? {
+        let frame_bytes_max = usize::try_from(welcome.frame_bytes_max).unwrap_or(usize::MAX);
+        return Ok(Ok(Welcomed {
+            instance: welcome.instance,
+            session: welcome.session,
+            secret: welcome.secret,
+            frame_bytes_max,
+        }));
+    }
+    match Reply::read(body, &Limits::default()).map_err(stranger)? {
+        Reply::Fault { fault, .. } => Ok(Err(Error::from_fault(fault))),
+        Reply::Done { .. } => Err(stranger(FrameError::Malformed)),
+    }
+}
+
+fn stranger(error: FrameError) -> io::Error {
+    io::Error::new(
+        ErrorKind::InvalidData,
+        format!("what answers there does not speak byproxy's protocol: {error}"),
+    )
+}

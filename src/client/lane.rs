@@ -1,0 +1,238 @@
+//! One lane: one connection that carries one call at a time.
+//!
+//! A lane owns no buffers: they belong to the calling thread, so that an idle lane costs a descriptor and nothing more.
+
+use std::cell::Cell;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use byproxy_proto::fault::Fault;
+use byproxy_proto::frame::{self, FrameError, PREFIX_BYTES, Reply};
+use byproxy_proto::value::Limits;
+
+use crate::backend;
+use crate::transport::Stream;
+
+/// How much a reply is expected to take at first.
+const READ_BYTES: usize = 16 << 10;
+/// Buffers above this capacity are given back after use.
+const KEPT_BYTES_MAX: usize = 256 << 10;
+
+/// One connection of a session.
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// Its number in the session's list of streams.
+    pub(super) id: u64,
+    stream: Arc<Stream>,
+    number: u64,
+    /// The rest of a frame that did not fit the socket when nobody wanted to wait; it goes before anything else.
+    unsent: Vec<u8>,
+    patience: Option<Duration>,
+}
+
+/// Why a call on a lane failed. Whatever it was, the session is over.
+#[derive(Debug)]
+pub(super) enum LaneError {
+    /// The request did not leave as a whole, so the server has not acted on it.
+    Unsent(String),
+    /// The request was sent, and no reply came.
+    Lost(String),
+    /// The server said why it closes the connection.
+    Ended(Fault),
+}
+
+/// A thread's buffers for one call: a call within a call has others.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    /// Frames to send.
+    pub(super) output: Vec<u8>,
+    /// The frame that was received, and nothing else.
+    pub(super) input: Vec<u8>,
+}
+
+impl Buffers {
+    /// This thread's.
+    #[inline]
+    pub(super) fn take() -> Self {
+        SPARE.try_with(Cell::take).unwrap_or_default()
+    }
+
+    /// Keeps them for the thread's next call, unless they grew large.
+    #[inline]
+    pub(super) fn give_back(mut self) {
+        for buffer in [&mut self.output, &mut self.input] {
+            if buffer.capacity() > KEPT_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+        }
+        // A thread that is ending has no place for them any more.
+        let _ = SPARE.try_with(|spare| spare.set(self));
+    }
+}
+
+thread_local! {
+    static SPARE: Cell<Buffers> = const { Cell::new(Buffers { output: Vec::new(), input: Vec::new() }) };
+}
+
+impl LaneError {
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::Unsent(reason) | Self::Lost(reason) => reason,
+            Self::Ended(fault) => &fault.message,
+        }
+    }
+}
+
+impl Lane {
+    pub(super) fn new(id: u64, stream: Arc<Stream>) -> Self {
+        Self {
+            id,
+            stream,
+            number: 0,
+            unsent: Vec::new(),
+            patience: None,
+        }
+    }
+
+    /// Empties the buffers, but for what must go first.
+    #[inline]
+    pub(super) fn begin(&mut self, buffers: &mut Buffers) {
+        buffers.output.clear();
+        buffers.input.clear();
+        if !self.unsent.is_empty() {
+            buffers.output.append(&mut self.unsent);
+        }
+    }
+
+    /// Appends a call; returns its number. Its size has been checked.
+    #[inline]
+    pub(super) fn write_call(&mut self, request: &backend::Request<'_>, buffers: &mut Buffers) -> u64 {
+        self.number += 1;
+        let number = self.number;
+        append(&mut buffers.output, |out| {
+            frame::write_call_header(number, request.operation, request.object, out);
+            out.extend_from_slice(request.arguments);
+        });
+        number
+    }
+
+    pub(super) fn write_confirm(&mut self, number: u64, buffers: &mut Buffers) {
+        self.begin(buffers);
+        append(&mut buffers.output, |out| frame::Request::Confirm { number }.write(out));
+    }
+
+    pub(super) fn write_decline(&mut self, number: u64, buffers: &mut Buffers) {
+        self.begin(buffers);
+        append(&mut buffers.output, |out| frame::Request::Decline { number }.write(out));
+    }
+
+    /// How long [`Self::receive`] waits.
+    #[inline]
+    pub(super) fn set_patience(&mut self, patience: Option<Duration>) -> Result<(), LaneError> {
+        if self.patience != patience {
+            self.stream
+                .set_timeout(patience)
+                .map_err(|error| LaneError::Unsent(error.to_string()))?;
+            self.patience = patience;
+        }
+        Ok(())
+    }
+
+    /// Sends everything in the output buffer.
+    #[inline]
+    pub(super) fn send(&self, buffers: &Buffers) -> Result<(), LaneError> {
+        let mut sent = 0;
+        self.stream.send(&buffers.output, &mut sent).map_err(|error| {
+            // A server that closes says why, if it can.
+            self.last_words()
+                .map_or_else(|| LaneError::Unsent(closed(&error.to_string())), LaneError::Ended)
+        })
+    }
+
+    /// Sends what goes without waiting. What does not fit goes before the lane's next frame; tells whether there is such a rest.
+    pub(super) fn send_now(&mut self, buffers: &Buffers) -> Result<bool, LaneError> {
+        match self.stream.send_now(&buffers.output) {
+            Ok(sent) => self
+                .unsent
+                .extend_from_slice(buffers.output.get(sent..).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.unsent.extend_from_slice(&buffers.output),
+            Err(error) => return Err(LaneError::Unsent(closed(&error.to_string()))),
+        }
+        Ok(!self.unsent.is_empty())
+    }
+
+    /// Whether something of an earlier frame must go first.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Waits for one whole frame.
+    #[inline]
+    pub(super) fn receive(&self, buffers: &mut Buffers, limit: usize) -> Result<(), LaneError> {
+        let input = &mut buffers.input;
+        let mut most = READ_BYTES;
+        loop {
+            match self.stream.receive(input, most) {
+                Ok(0) => return Err(LaneError::Lost(closed("end of the stream"))),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Err(LaneError::Lost(
+                        "the server did not answer in time, so the session was ended".to_owned(),
+                    ));
+                }
+                Err(error) => return Err(LaneError::Lost(closed(&error.to_string()))),
+            }
+            let lost = |error: FrameError| LaneError::Lost(format!("the server's reply can't be read: {error}"));
+            if let Some(body) = frame::split(input, limit).map_err(lost)? {
+                let length = PREFIX_BYTES + body.len();
+                // One call, one reply: nothing else may follow, but the reason for the end of the session.
+                input.truncate(length);
+                return Ok(());
+            }
+            // Room is made as bytes arrive, so that a wrong length costs no more than was sent.
+            let needed = input.first_chunk().map_or(READ_BYTES, |&prefix| {
+                usize::try_from(u32::from_le_bytes(prefix)).unwrap_or(0)
+            });
+            most = (needed + PREFIX_BYTES)
+                .saturating_sub(input.len())
+                .clamp(1, input.len().max(READ_BYTES));
+        }
+    }
+
+    /// The fault that the server sent before it closed, if it did.
+    fn last_words(&self) -> Option<Fault> {
+        let mut bytes = Vec::new();
+        self.stream.set_timeout(Some(Duration::from_millis(10))).ok()?;
+        self.stream.receive(&mut bytes, READ_BYTES).ok()?;
+        let body = frame::split(&bytes, READ_BYTES).ok()??;
+        match Reply::read(body, &Limits::default()).ok()? {
+            Reply::Fault { number: 0, fault } => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+/// The frame that says goodbye.
+pub(super) fn goodbye() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    append(&mut bytes, |out| frame::Request::Goodbye.write(out));
+    bytes
+}
+
+/// Appends a frame whose size has been checked.
+#[inline]
+pub(super) fn append(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+    let written = frame::write::<FrameError>(out, usize::MAX, |out| {
+        body(out);
+        Ok(())
+    });
+    debug_assert!(
+        written.is_ok(),
+        "frames are checked against the server's limit before they are written"
+    );
+}
+
+fn closed(reason: &str) -> String {
+    format!("the connection to the server was lost ({reason}): it ended, was killed, or ended this session")
+}

@@ -1,0 +1,415 @@
+//! The client: this process's session with one server.
+//!
+//! [`Remote`] is the entry: a [`Backend`] over one control connection and some [lanes](lane). A call takes a lane from one of two
+//! [pools](pool) — few that are shared by calls which are answered soon, and one for each call that may wait — writes one frame and
+//! reads one frame, without allocating. The session is lost as a whole: whichever connection fails first, every later call answers
+//! `Gone` and every waiting one wakes. Nothing here reconnects, and nothing is sent twice.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod connect;
+mod fork;
+mod lane;
+mod pool;
+mod releases;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use byproxy_proto::address::Address;
+use byproxy_proto::frame::{HEADER_BYTES_MAX, Reply};
+use byproxy_proto::op::{Operation, Properties};
+use byproxy_proto::value::Limits;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+pub(crate) use self::connect::Options;
+use self::connect::{Connector, Welcomed};
+use self::fork::Birth;
+use self::lane::{Buffers, Lane, LaneError};
+use self::pool::{Pool, Sharing, Taken};
+use self::releases::Releases;
+use crate::backend::{Answer, Backend, Request};
+use crate::error::{Error, Result};
+use crate::transport::Stream;
+
+/// A session with a server in another process, shared by all threads of this one.
+///
+/// Dropping it says goodbye, and the server gives back everything the session held.
+pub(crate) struct Remote {
+    connector: Connector,
+    options: Options,
+    welcomed: Welcomed,
+    control: Stream,
+    calls: Pool,
+    waits: Pool,
+    releases: Releases,
+    limits: Limits,
+    birth: Birth,
+    gone: AtomicBool,
+    end: Mutex<End>,
+    me: Weak<Self>,
+}
+
+/// How the session ended, and what has to be woken when it does.
+#[derive(Debug, Default)]
+struct End {
+    reason: Option<String>,
+    streams: HashMap<u64, Weak<Stream>>,
+    next_stream: u64,
+}
+
+impl Remote {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] if nothing listens there or it is no server of ours; the server's fault if it refuses.
+    pub(crate) fn connect(address: &Address, options: Options) -> Result<Arc<Self>> {
+        Self::open(Connector::to(address)?, options)
+    }
+
+    /// Opens a session with a server inside this process.
+    pub(crate) fn connect_in_memory(
+        host: Arc<dyn crate::transport::memory::Host>,
+        options: Options,
+    ) -> Result<Arc<Self>> {
+        Self::open(Connector::Memory(host), options)
+    }
+
+    fn open(connector: Connector, options: Options) -> Result<Arc<Self>> {
+        let birth = Birth::of_this_process();
+        let (control, welcomed) = connector.open_control(&options)?;
+        let remote = Arc::new_cyclic(|me| Self {
+            calls: Pool::new(
+                Sharing::Shared {
+                    few: options.call_lanes,
+                },
+                options.call_lanes_max,
+            ),
+            waits: Pool::new(Sharing::Exclusive, options.wait_lanes_max),
+            connector,
+            options,
+            welcomed,
+            control,
+            releases: Releases::default(),
+            limits: Limits::default(),
+            birth,
+            gone: AtomicBool::new(false),
+            end: Mutex::default(),
+            me: Weak::clone(me),
+        });
+        // One lane is there from the start, so that giving back a reference never has to open one.
+        drop(remote.calls.take(&remote)?);
+        Ok(remote)
+    }
+
+    /// Opens one more lane.
+    fn open_lane(&self) -> Result<Lane> {
+        let stream = Arc::new(self.connector.open_lane(&self.options, &self.welcomed)?);
+        let mut end = self.end.lock();
+        if self.gone.load(Ordering::Acquire) {
+            return Err(end.error());
+        }
+        end.next_stream += 1;
+        let id = end.next_stream;
+        end.streams.insert(id, Arc::downgrade(&stream));
+        Ok(Lane::new(id, stream))
+    }
+
+    /// Forgets a lane that is closed on purpose.
+    fn forget_lane(&self, lane: &Lane) {
+        self.end.lock().streams.remove(&lane.id);
+    }
+
+    /// Whether calls can be made at all: the session has not ended, and this is the process that opened it.
+    #[inline]
+    fn check_alive(&self) -> Result<()> {
+        if !self.birth.is_here() {
+            return Err(Error::Gone(
+                "this process was forked from the one that connected; a connection can't be shared, so connect again"
+                    .to_owned(),
+            ));
+        }
+        if self.gone.load(Ordering::Acquire) {
+            Err(self.why_gone())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn why_gone(&self) -> Error {
+        self.end.lock().error()
+    }
+
+    /// Ends the session, once: whoever waits in it wakes, and the server sees its control connection end.
+    fn end(&self, reason: &str) {
+        let streams = {
+            let mut end = self.end.lock();
+            if self.gone.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            end.reason = Some(reason.to_owned());
+            std::mem::take(&mut end.streams)
+        };
+        self.control.close();
+        for stream in streams.into_values().filter_map(|stream| stream.upgrade()) {
+            stream.close();
+        }
+        self.calls.close();
+        self.waits.close();
+    }
+
+    /// Ends the session because a lane failed; returns what the call that was on it answers.
+    fn lose(&self, operation: Operation, error: LaneError) -> Error {
+        let (reason, sent) = match error {
+            LaneError::Unsent(reason) => (reason, false),
+            LaneError::Lost(reason) => (reason, true),
+            LaneError::Ended(fault) => {
+                self.end(&fault.message);
+                return Error::from_fault(fault);
+            }
+        };
+        self.end(&reason);
+        if sent && operation.properties().mutates {
+            return Error::OutcomeUnknown {
+                operation: operation.name(),
+                reason,
+            };
+        }
+        self.why_gone()
+    }
+
+    /// How long to wait for a reply; nothing is for ever.
+    fn patience(&self, request: &Request<'_>) -> Option<Duration> {
+        let own = Duration::from_nanos(request.wait.nanoseconds()?);
+        self.options.call_timeout?.checked_add(own)
+    }
+
+    /// Makes a call on a lane that nobody else has; the reply's frame is left in `buffers`.
+    #[inline]
+    fn exchange(&self, lane: &mut Lane, request: &Request<'_>, buffers: &mut Buffers) -> Result<u64> {
+        lane.begin(buffers);
+        self.releases.write_all(&mut buffers.output);
+        let number = lane.write_call(request, buffers);
+        let received = lane
+            .set_patience(self.patience(request))
+            .and_then(|()| lane.send(buffers))
+            .and_then(|()| lane.receive(buffers, self.reply_bytes_max()));
+        received.map_err(|error| self.lose(request.operation, error))?;
+        Ok(number)
+    }
+
+    /// Reads the reply that was received and shows it.
+    #[inline]
+    fn answer(&self, operation: Operation, number: u64, frame: &[u8], visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
+        match self.read_reply(operation, number, frame)? {
+            Reply::Done { handed, result, .. } => {
+                visit(Answer {
+                    handed: &handed,
+                    result,
+                });
+                Ok(())
+            }
+            Reply::Fault { fault, .. } => Err(Error::from_fault(fault)),
+        }
+    }
+
+    fn read_reply<'a>(&self, operation: Operation, expected: u64, frame: &'a [u8]) -> Result<Reply<'a>> {
+        let body = frame.get(byproxy_proto::frame::PREFIX_BYTES..).unwrap_or_default();
+        let reply = Reply::read(body, &self.limits);
+        match reply {
+            Ok(Reply::Fault { number: 0, fault }) => Err(self.lose(operation, LaneError::Ended(fault))),
+            Ok(reply @ (Reply::Done { number, .. } | Reply::Fault { number, .. })) if number == expected => Ok(reply),
+            Ok(_) => Err(self.lose(
+                operation,
+                LaneError::Lost("the server answered another call than was made".to_owned()),
+            )),
+            Err(error) => Err(self.lose(
+                operation,
+                LaneError::Lost(format!("the server's reply can't be read: {error}")),
+            )),
+        }
+    }
+
+    fn reply_bytes_max(&self) -> usize {
+        self.welcomed.frame_bytes_max.saturating_add(HEADER_BYTES_MAX)
+    }
+
+    /// A call whose reply carries items: they are ours only once the confirm is written, after they were read.
+    fn call_delivering(
+        &self,
+        mut lane: Taken<'_>,
+        request: &Request<'_>,
+        visit: &mut dyn FnMut(Answer<'_>),
+    ) -> Result<()> {
+        let mut buffers = Buffers::take();
+        let number = self.exchange(&mut lane, request, &mut buffers)?;
+        let input = std::mem::take(&mut buffers.input);
+        let mut delivery = Delivery {
+            remote: self,
+            lane: &mut lane,
+            buffers: &mut buffers,
+            number,
+            open: false,
+        };
+        let outcome = match self.read_reply(request.operation, number, &input)? {
+            Reply::Fault { fault, .. } => Err(Error::from_fault(fault)),
+            Reply::Done { handed, result, .. } => {
+                delivery.open = true;
+                if cfg!(canary = "confirm_before_decode") {
+                    delivery.confirm()?;
+                }
+                visit(Answer {
+                    handed: &handed,
+                    result,
+                });
+                if cfg!(canary = "confirm_before_decode") {
+                    Ok(())
+                } else {
+                    delivery.confirm()
+                }
+            }
+        };
+        drop(delivery);
+        buffers.input = input;
+        buffers.give_back();
+        outcome
+    }
+}
+
+impl Backend for Remote {
+    fn instance(&self) -> u128 {
+        self.welcomed.instance
+    }
+
+    fn address(&self) -> Option<Address> {
+        self.connector.address()
+    }
+
+    fn call(&self, request: Request<'_>, visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
+        self.check_alive()?;
+        let bytes = request.arguments.len().saturating_add(HEADER_BYTES_MAX);
+        if bytes > self.welcomed.frame_bytes_max {
+            return Err(Error::TooLarge(format!(
+                "the arguments of {} take {} bytes and the server takes at most {}: send less at once",
+                request.operation.name(),
+                request.arguments.len(),
+                self.welcomed.frame_bytes_max.saturating_sub(HEADER_BYTES_MAX)
+            )));
+        }
+        let Properties {
+            may_block, delivers, ..
+        } = request.operation.properties();
+        if delivers {
+            return self.call_delivering(self.waits.take(self)?, &request, visit);
+        }
+        let waits = may_block && !request.wait.is_try();
+        let mut lane = if waits {
+            self.waits.take(self)?
+        } else {
+            self.calls.take(self)?
+        };
+        let mut buffers = Buffers::take();
+        let number = self.exchange(&mut lane, &request, &mut buffers)?;
+        // The lane is free for others while the reply is read, and for calls that reading it makes.
+        drop(lane);
+        self.flush_releases();
+        let outcome = self.answer(request.operation, number, &buffers.input, visit);
+        buffers.give_back();
+        outcome
+    }
+
+    fn release(&self, object: u64) {
+        if self.check_alive().is_ok() {
+            self.releases.push(object);
+            self.flush_releases();
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.check_alive().is_ok()
+    }
+
+    fn close(&self) {
+        if self.birth.is_here() {
+            self.say_goodbye();
+            self.end("the session was closed by this process");
+        }
+    }
+}
+
+impl Remote {
+    fn say_goodbye(&self) {
+        if !self.gone.load(Ordering::Acquire) {
+            // Without a wait: a server that does not even take this will see the connection end.
+            let _ = self.control.send_now(&lane::goodbye());
+        }
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        // A forked child holds the same sockets: its parent's session is none of its business.
+        if self.birth.is_here() {
+            self.say_goodbye();
+        }
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote")
+            .field("connector", &self.connector)
+            .field("session", &self.welcomed.session)
+            .field("gone", &self.gone)
+            .finish_non_exhaustive()
+    }
+}
+
+impl End {
+    fn error(&self) -> Error {
+        Error::Gone(
+            self.reason
+                .clone()
+                .unwrap_or_else(|| "the session has ended".to_owned()),
+        )
+    }
+}
+
+/// Items that were received and belong to the server until they are confirmed. Dropped open, as when reading them unwinds, it
+/// declines them: they go back to where they were.
+struct Delivery<'a, 'pool> {
+    remote: &'a Remote,
+    lane: &'a mut Taken<'pool>,
+    buffers: &'a mut Buffers,
+    number: u64,
+    open: bool,
+}
+
+impl Delivery<'_, '_> {
+    fn confirm(&mut self) -> Result<()> {
+        self.open = false;
+        self.lane.write_confirm(self.number, self.buffers);
+        self.lane.send(self.buffers).map_err(|error| {
+            self.remote.end(error.reason());
+            Error::Gone(format!(
+                "the connection ended before the items were ours; they are still the server's: {}",
+                error.reason()
+            ))
+        })
+    }
+}
+
+impl Drop for Delivery<'_, '_> {
+    fn drop(&mut self) {
+        if self.open {
+            self.lane.write_decline(self.number, self.buffers);
+            if let Err(error) = self.lane.send(self.buffers) {
+                self.remote.end(error.reason());
+            }
+        }
+    }
+}
+
