@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{Deserializer, Limits, Value};
+use super::{Limits, Raw, Value};
 
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,17 +37,22 @@ impl fmt::Display for Value {
 }
 
 /// The value at the front of `bytes` in a few words, for a message.
+///
+/// It is checked before it is decoded, because it is asked for when something was wrong already: were decoding to fail, it
+/// would ask for the same again at every level of its own error.
 pub(crate) fn of_front(bytes: &[u8]) -> String {
+    const BYTES_MAX: usize = 1024;
+    const CHARS_MAX: usize = 48;
     const LIMITS: Limits = Limits {
-        bytes: 1024,
+        bytes: BYTES_MAX,
         depth: 8,
         memory: 64 << 10,
     };
-    const CHARS_MAX: usize = 48;
-    let Ok(value) = Deserializer::new(bytes, &LIMITS).take::<Value>() else {
+    let front = bytes.get(..BYTES_MAX).unwrap_or(bytes);
+    let Ok((raw, _)) = Raw::take(front, &LIMITS) else {
         return "…".to_owned();
     };
-    let mut text = value.to_string();
+    let mut text = raw.to_string();
     if let Some((at, _)) = text.char_indices().nth(CHARS_MAX) {
         text.truncate(at);
         text.push('…');

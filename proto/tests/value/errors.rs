@@ -121,3 +121,18 @@ fn messages_stay_short() {
     assert!(message::<HashMap<String, u8>>(&map).len() < 200);
     assert!(message::<char>(&long).len() < 200);
 }
+
+/// Found by fuzzing: a dict as the key of a dict as the key of a dict …, cut short. Naming the key in the error decoded the
+/// key again, which failed again and named its own key: twice the time for each level. A key is now checked before it is shown.
+#[test]
+fn naming_a_broken_key_does_not_read_it_again_and_again() {
+    let bytes = [8].repeat(67);
+    let begun = std::time::Instant::now();
+    assert!(decode::<Value>(&bytes).unwrap_err().is_malformed());
+    assert!(decode::<BTreeMap<String, u8>>(&bytes).is_err());
+    assert!(
+        begun.elapsed() < std::time::Duration::from_secs(5),
+        "took {:?}",
+        begun.elapsed()
+    );
+}

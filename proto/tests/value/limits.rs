@@ -56,6 +56,35 @@ fn variants_options_and_raw_values_count_as_levels() {
 
 type Write = Box<dyn Fn(&Limits) -> Result<Vec<u8>, EncodeError>>;
 
+/// A level that is left is a level again for what follows.
+#[test]
+fn levels_close_again() {
+    #[derive(serde::Serialize)]
+    enum Shape {
+        Unit,
+        One(u8),
+        Two(u8, u8),
+        Named { a: Option<Option<u8>> },
+    }
+    let many = |shape: fn() -> Shape| encode(&(0..1000).map(|_| shape()).collect::<Vec<_>>());
+    for bytes in [
+        many(|| Shape::Unit),
+        many(|| Shape::One(1)),
+        many(|| Shape::Two(1, 2)),
+        many(|| Shape::Named { a: Some(None) }),
+        encode(&vec![Some(None::<u8>); 1000]),
+        encode(&vec![serde_bytes::ByteBuf::new(); 1000]),
+        encode(&vec![std::collections::BTreeMap::from([(1, [2])]); 1000]),
+    ] {
+        assert!(decode::<Value>(&bytes).is_ok());
+    }
+    let lists = encode(&vec![[1, 2]; 1000]);
+    assert!(decode::<Vec<serde_bytes::ByteBuf>>(&lists).is_ok());
+    let variants = encode(&vec![Ok::<u8, Option<u8>>(1); 1000]);
+    assert!(decode::<Vec<Result<u8, Option<u8>>>>(&variants).is_ok());
+    assert!(decode::<Vec<Option<Option<u8>>>>(&encode(&vec![Some(None::<u8>); 1000])).is_ok());
+}
+
 /// Each encoding is written under every limit up to its own size: only the last one lets it through.
 #[test]
 fn the_size_limit_is_exact() {
