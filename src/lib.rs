@@ -3,6 +3,8 @@
 compile_error!("byproxy runs on Linux only: it rests on memfd, pidfd, epoll and futexes");
 
 mod backend;
+#[cfg_attr(not(test), expect(dead_code, reason = "managers connect through it"))]
+mod client;
 mod codec;
 #[doc(hidden)]
 pub mod engine;
@@ -12,7 +14,10 @@ pub mod process;
 mod proxy;
 mod references;
 mod registry;
+pub mod server;
 mod sys;
+#[cfg_attr(not(test), expect(dead_code, reason = "managers connect through it"))]
+mod transport;
 
 pub use byproxy_proto::address::{Address, AddressError};
 pub use byproxy_proto::value::{Kind, Value};

@@ -3,6 +3,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
 const RAW_FD_SIZE: libc::socklen_t = 4;
 const _: () = assert!(size_of::<RawFd>() == 4);
@@ -11,7 +15,6 @@ const _: () = assert!(size_of::<RawFd>() == 4);
 ///
 /// It names the process that made the connection even when its id has been used again. Kernels before 6.5 answer
 /// `ENOPROTOOPT`, and a peer that has already been collected `ESRCH` or `EINVAL`.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the watch over connected processes"))]
 pub(crate) fn peer_pidfd(socket: impl AsFd) -> io::Result<OwnedFd> {
     let mut pidfd: RawFd = -1;
     let mut size = RAW_FD_SIZE;
@@ -44,6 +47,21 @@ pub(crate) fn ignore_interrupt() -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// A number in a page of its own that is zero at first, and zero again in every forked child. Nothing on a kernel that can't wipe pages.
+pub(crate) fn fork_mark() -> Option<&'static AtomicU64> {
+    static MARK: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
+    *MARK.get_or_init(|| {
+        let bytes = rustix::param::page_size();
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the address is the kernel's choice, so no existing mapping is replaced.
+        let page = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, protection, MapFlags::PRIVATE) }.ok()?;
+        // SAFETY: the range is the page just mapped, which nothing refers to yet; the advice only concerns children.
+        unsafe { madvise(page, bytes, Advice::LinuxWipeOnFork) }.ok()?;
+        // SAFETY: the page is readable, writable, zeroed, aligned beyond any integer's need, and never unmapped.
+        Some(unsafe { AtomicU64::from_ptr(page.cast()) })
+    })
 }
 
 #[cfg(test)]

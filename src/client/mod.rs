@@ -413,3 +413,5 @@ impl Drop for Delivery<'_, '_> {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use super::helpers::Helpers;
 use super::poller::Poller;
 use super::session::Session;
 use super::timer::{Chore, Timer};
-use crate::engine::{Caller, Engine, LaneId, Outcome, Output, Outputs, ReplyRef, SessionId};
+use crate::engine::{Call, Caller, Engine, LaneId, Outcome, Output, Outputs, ReplyRef, SessionId};
 
 /// Buffers above this capacity are given back after use.
 const KEPT_BYTES_MAX: usize = 256 << 10;
@@ -173,7 +173,7 @@ impl Driver {
                 let needed = length_of_first(&pending);
                 connection.read_more(&mut pending, needed)
             };
-            let (arrived, more) = match taken {
+            let (arrived, some) = match taken {
                 Ok(0) => (Verdict::Lost, false),
                 Ok(_) => (Verdict::Open, true),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => (Verdict::Open, false),
@@ -201,7 +201,7 @@ impl Driver {
                 return verdict;
             }
             // A reader stops after one read, for others want their turn; a drain goes on to the end.
-            if arrived != Verdict::Open || mode == Mode::Read || !more {
+            if arrived != Verdict::Open || mode == Mode::Read || !some {
                 return arrived;
             }
         }
@@ -380,6 +380,18 @@ impl Visit<'_> {
                         "a lane carries one call at a time, and a call's number is not zero",
                     ));
                 }
+                let frame::Call {
+                    number,
+                    operation,
+                    object,
+                    arguments,
+                } = call;
+                let call = Call {
+                    number,
+                    operation,
+                    object,
+                    arguments,
+                };
                 driver.engine.handle_call(now, caller, call, self.out);
             }
             Ok(Request::Confirm { number }) => driver.engine.handle_confirm(now, caller, number, self.out),

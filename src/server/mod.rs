@@ -12,6 +12,7 @@ mod admission;
 mod connection;
 mod driver;
 mod helpers;
+#[cfg_attr(not(test), expect(dead_code, reason = "tests run the server without sockets"))]
 pub(crate) mod memory;
 mod poller;
 mod session;
