@@ -3,6 +3,7 @@
 use super::Engine;
 use super::object::State;
 use super::types::{ObjectId, SessionId, Ticket};
+use super::wait_graph::WaitGraph;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
@@ -30,12 +31,13 @@ impl Engine {
         for entry in &self.registry().objects {
             let (object, slot) = (*entry.key(), entry.value());
             census
-                .add_object(object, &slot.state.lock())
+                .add_object(object, &slot.state.lock(), &self.services.graph)
                 .map_err(|error| format!("object {object}: {error}"))?;
         }
         for &object in self.names.lock().values() {
             *census.references.entry(object).or_insert(0) += 1;
         }
+        self.services.graph.check()?;
         self.check_books(&mut census)?;
         self.check_references(&census)?;
         self.check_totals(&census)
@@ -117,10 +119,10 @@ impl Engine {
 }
 
 impl Census {
-    fn add_object(&mut self, object: ObjectId, state: &State) -> Result<(), String> {
+    fn add_object(&mut self, object: ObjectId, state: &State, graph: &WaitGraph) -> Result<(), String> {
         let contents = match state {
             State::Free(contents) => {
-                contents.check().map_err(|error| format!("I7: {error}"))?;
+                contents.check(object, graph).map_err(|error| format!("I7: {error}"))?;
                 contents
             }
             State::Poisoned(contents) => {

@@ -44,6 +44,7 @@ mod show;
 mod tests;
 mod timers;
 mod types;
+mod wait_graph;
 mod waiter;
 
 pub use job::{Job, JobDone};
@@ -159,6 +160,7 @@ impl Engine {
         // Marked before any object is visited: whoever grants looks at the mark under the object's lock, so either the grant
         // came first and is found in the object, or it is refused.
         let Some(tied) = books.lock().end() else { return };
+        self.services.graph.end_session(session);
         for object in tied {
             self.end_in_object(now, object, session, out);
         }

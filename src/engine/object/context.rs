@@ -8,6 +8,7 @@ use crate::engine::outputs::{Answer, Output};
 use crate::engine::session::Sessions;
 use crate::engine::timers::Timers;
 use crate::engine::types::{ObjectId, SessionId, Settings, Ticket, Time};
+use crate::engine::wait_graph::WaitGraph;
 use crate::engine::waiter::{Pass, Waiter, WaiterId, Waiters};
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::op::Wait;
@@ -42,6 +43,7 @@ pub(crate) struct Context<'a> {
 pub(crate) struct Services {
     pub(crate) sessions: Sessions,
     pub(crate) timers: Timers,
+    pub(crate) graph: WaitGraph,
     /// Calls that wait in or for objects, for the limit.
     pub(crate) waiting: AtomicUsize,
 }
@@ -133,6 +135,13 @@ impl Context<'_> {
     pub(crate) fn untie(&mut self, session: SessionId) {
         if let Some(session) = self.services.sessions.get(session) {
             session.lock().untie(self.object);
+        }
+    }
+
+    /// Takes a [`Tie::Delivery`] out of its session's books, because the object is being freed.
+    pub(crate) fn forget_delivery(&mut self, ticket: Ticket) {
+        if let Some(session) = self.services.sessions.get(ticket.caller.session) {
+            session.lock().settle(ticket);
         }
     }
 }

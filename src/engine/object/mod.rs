@@ -8,19 +8,25 @@ mod context;
 mod dict;
 mod effects;
 mod list;
+mod lock;
+mod queue;
 mod slot;
 
 pub(crate) use context::{Context, Services, Tie, gone};
 pub(crate) use dict::DictObject;
 pub(crate) use effects::Effects;
 pub(crate) use list::ListObject;
+pub(crate) use lock::LockObject;
+pub(crate) use queue::QueueObject;
 pub(crate) use slot::{Busy, ObjectSlot, Queued, State};
 
 use super::cell::Cell;
-use super::types::{SessionId, Ticket};
+use super::job::panicked;
+use super::types::{ObjectId, SessionId, Ticket};
+use super::wait_graph::WaitGraph;
 use super::waiter::{Pass, WaiterId};
 use byproxy_proto::fault::{Fault, FaultCode};
-use byproxy_proto::op::{Argument, ArgumentError, DictOp, Items, ListOp, Operation, Pairs};
+use byproxy_proto::op::{Argument, ArgumentError, DictOp, Items, ListOp, LockOp, Operation, Pairs, QueueOp};
 use byproxy_proto::value::{Kind, Raw, compare};
 use std::fmt;
 
@@ -50,6 +56,8 @@ pub(crate) struct TimerKey {
 pub(crate) enum Contents {
     List(ListObject),
     Dict(DictObject),
+    Queue(Box<QueueObject>),
+    Lock(LockObject),
 }
 
 impl Contents {
@@ -64,6 +72,8 @@ impl Contents {
                 argument::<Option<Pairs<'_>>>(contents)?,
                 effects,
             )?)),
+            Kind::QUEUE => Ok(Self::Queue(Box::new(QueueObject::create(contents)?))),
+            Kind::LOCK => Ok(Self::Lock(LockObject::create(contents)?)),
             _ => Err(Fault::new(
                 FaultCode::BadArgument,
                 format!("this server has no objects of {kind}"),
@@ -76,6 +86,8 @@ impl Contents {
         match self {
             Self::List(_) => Kind::LIST,
             Self::Dict(_) => Kind::DICT,
+            Self::Queue(_) => Kind::QUEUE,
+            Self::Lock(_) => Kind::LOCK,
         }
     }
 
@@ -85,7 +97,7 @@ impl Contents {
         &mut self,
         operation: Operation,
         arguments: Raw<'_>,
-        _ticket: Ticket,
+        ticket: Ticket,
         context: &mut Context<'_>,
     ) -> Result<Step, Fault> {
         panic_if_asked(arguments);
@@ -98,6 +110,16 @@ impl Contents {
             Self::Dict(dict) => dict.call(
                 &read(operation, kind, DictOp::read(operation, arguments))?,
                 &mut context.effects,
+            ),
+            Self::Queue(queue) => queue.call(
+                &read(operation, kind, QueueOp::read(operation, arguments))?,
+                ticket,
+                context,
+            ),
+            Self::Lock(lock) => lock.call(
+                &read(operation, kind, LockOp::read(operation, arguments))?,
+                ticket,
+                context,
             ),
         }
     }
@@ -114,40 +136,49 @@ impl Contents {
         match self {
             Self::List(list) => list.run(&read(operation, kind, ListOp::read(operation, arguments))?, effects),
             Self::Dict(dict) => dict.run(&read(operation, kind, DictOp::read(operation, arguments))?, effects),
+            Self::Queue(_) | Self::Lock(_) => Err(panicked()),
         }
     }
 
     /// The client has what the reply to this ticket delivered.
-    pub(crate) fn confirm(&mut self, _ticket: Ticket, _context: &mut Context<'_>) {
+    pub(crate) fn confirm(&mut self, ticket: Ticket, context: &mut Context<'_>) {
         match self {
-            Self::List(_) | Self::Dict(_) => {}
+            Self::Queue(queue) => queue.confirm(ticket, context),
+            Self::List(_) | Self::Dict(_) | Self::Lock(_) => {}
         }
     }
 
     /// The client gives back what the reply to this ticket delivered.
-    pub(crate) fn decline(&mut self, _ticket: Ticket, _context: &mut Context<'_>) {
+    pub(crate) fn decline(&mut self, ticket: Ticket, context: &mut Context<'_>) {
         match self {
-            Self::List(_) | Self::Dict(_) => {}
+            Self::Queue(queue) => queue.decline(ticket, context),
+            Self::List(_) | Self::Dict(_) | Self::Lock(_) => {}
         }
     }
 
     /// The deadline of a waiter has come.
-    pub(crate) fn timeout(&mut self, _key: TimerKey, _context: &mut Context<'_>) {
+    pub(crate) fn timeout(&mut self, key: TimerKey, context: &mut Context<'_>) {
         match self {
+            Self::Queue(queue) => queue.timeout(key, context),
+            Self::Lock(lock) => lock.timeout(key, context),
             Self::List(_) | Self::Dict(_) => {}
         }
     }
 
     /// A session has ended: its waiters, holdings and deliveries go.
-    pub(crate) fn session_end(&mut self, _session: SessionId, _context: &mut Context<'_>) {
+    pub(crate) fn session_end(&mut self, session: SessionId, context: &mut Context<'_>) {
         match self {
+            Self::Queue(queue) => queue.session_end(session, context),
+            Self::Lock(lock) => lock.session_end(session, context),
             Self::List(_) | Self::Dict(_) => {}
         }
     }
 
     /// The object is being freed: everyone who still waits in it is refused.
-    pub(crate) fn dismiss_waiters(&mut self, _fault: &Fault, _context: &mut Context<'_>) {
+    pub(crate) fn dismiss_waiters(&mut self, fault: &Fault, context: &mut Context<'_>) {
         match self {
+            Self::Queue(queue) => queue.dismiss_waiters(fault, context),
+            Self::Lock(lock) => lock.dismiss_waiters(fault, context),
             Self::List(_) | Self::Dict(_) => {}
         }
     }
@@ -157,6 +188,8 @@ impl Contents {
         match self {
             Self::List(list) => list.cells(visit),
             Self::Dict(dict) => dict.cells(visit),
+            Self::Queue(queue) => queue.cells(visit),
+            Self::Lock(_) => {}
         }
     }
 
@@ -165,6 +198,8 @@ impl Contents {
         match self {
             Self::List(list) => list.take_cells().for_each(visit),
             Self::Dict(dict) => dict.take_cells().for_each(visit),
+            Self::Queue(queue) => queue.take_cells().for_each(visit),
+            Self::Lock(_) => {}
         }
     }
 
@@ -173,6 +208,8 @@ impl Contents {
         match self {
             Self::List(list) => list.weight(),
             Self::Dict(dict) => dict.weight(),
+            Self::Queue(queue) => queue.weight(),
+            Self::Lock(_) => 1,
         }
     }
 
@@ -181,27 +218,34 @@ impl Contents {
         match self {
             Self::List(list) => list.is_leaf(),
             Self::Dict(dict) => dict.is_leaf(),
+            Self::Queue(queue) => queue.is_leaf(),
+            Self::Lock(_) => true,
         }
     }
 
     /// Shows the pass of every waiter.
-    pub(crate) fn passes(&self, _visit: &mut dyn FnMut(&Pass)) {
+    pub(crate) fn passes(&self, visit: &mut dyn FnMut(&Pass)) {
         match self {
+            Self::Queue(queue) => queue.passes(visit),
+            Self::Lock(lock) => lock.passes(visit),
             Self::List(_) | Self::Dict(_) => {}
         }
     }
 
     /// Names the session of everything that is held, once for each [`Tie::Holding`].
-    pub(crate) fn holdings(&self, _visit: &mut dyn FnMut(SessionId)) {
+    pub(crate) fn holdings(&self, visit: &mut dyn FnMut(SessionId)) {
         match self {
+            Self::Queue(queue) => queue.holdings(visit),
+            Self::Lock(lock) => lock.holdings(visit),
             Self::List(_) | Self::Dict(_) => {}
         }
     }
 
     /// Names the ticket of every delivery that is neither confirmed nor declined.
-    pub(crate) fn deliveries(&self, _visit: &mut dyn FnMut(Ticket)) {
+    pub(crate) fn deliveries(&self, visit: &mut dyn FnMut(Ticket)) {
         match self {
-            Self::List(_) | Self::Dict(_) => {}
+            Self::Queue(queue) => queue.deliveries(visit),
+            Self::List(_) | Self::Dict(_) | Self::Lock(_) => {}
         }
     }
 
@@ -210,14 +254,18 @@ impl Contents {
         match self {
             Self::List(list) => list.show(out),
             Self::Dict(dict) => dict.show(out),
+            Self::Queue(queue) => queue.show(out),
+            Self::Lock(lock) => lock.show(out),
         }
     }
 
     /// Checks what holds between the object's own parts.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self, object: ObjectId, graph: &WaitGraph) -> Result<(), String> {
         match self {
             Self::List(list) => list.check(),
             Self::Dict(dict) => dict.check(),
+            Self::Queue(queue) => queue.check(),
+            Self::Lock(lock) => lock.check(object, graph),
         }
     }
 }

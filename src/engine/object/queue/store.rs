@@ -1,0 +1,190 @@
+//! The items that wait in a queue, in the queue's order.
+//!
+//! Every item has a sequence number for life, given when the queue accepted it. An item that was taken and comes back goes to the place
+//! its number says, not to an end: before all younger ones in a FIFO queue, under all younger ones in a LIFO queue, among its equals in
+//! a priority queue.
+
+use crate::engine::cell::Cell;
+use byproxy_proto::op::QueueOrder;
+use byproxy_proto::value;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, VecDeque};
+
+/// One accepted value.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// Its number: the items of one queue are numbered in the order in which they were accepted.
+    pub(super) sequence: u64,
+    /// How often it was handed out before and came back.
+    pub(super) times: u64,
+    /// The value.
+    pub(super) cell: Cell,
+}
+
+/// The waiting items of one queue.
+#[derive(Debug)]
+pub(super) enum Store {
+    /// First in, first out, or with `newest_first` last in, first out: always sorted by sequence.
+    Line { items: VecDeque<Item>, newest_first: bool },
+    /// The smallest value first, equal ones by sequence.
+    Ranks(BinaryHeap<Reverse<Ranked>>),
+}
+
+/// An item by the order of its value.
+#[derive(Debug)]
+pub(super) struct Ranked(Item);
+
+/// From so many items on, coming back together costs one pass over the queue instead of a search for each.
+const RETURN_ONE_BY_ONE_MAX: usize = 16;
+
+/// How many items are sorted for printing.
+const SORTED_MAX: usize = 4096;
+
+impl Store {
+    pub(super) fn new(order: QueueOrder) -> Self {
+        match order {
+            QueueOrder::Fifo => Self::Line {
+                items: VecDeque::new(),
+                newest_first: false,
+            },
+            QueueOrder::Lifo => Self::Line {
+                items: VecDeque::new(),
+                newest_first: true,
+            },
+            QueueOrder::Priority => Self::Ranks(BinaryHeap::new()),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Line { items, .. } => items.len(),
+            Self::Ranks(heap) => heap.len(),
+        }
+    }
+
+    /// Adds a new item, whose sequence is above all others'.
+    pub(super) fn push(&mut self, item: Item) {
+        match self {
+            Self::Line { items, .. } => items.push_back(item),
+            Self::Ranks(heap) => heap.push(Reverse(Ranked(item))),
+        }
+    }
+
+    /// The item that [`pop`](Self::pop) would remove.
+    pub(super) fn peek(&self) -> Option<&Item> {
+        match self {
+            Self::Line {
+                items,
+                newest_first: false,
+            } => items.front(),
+            Self::Line {
+                items,
+                newest_first: true,
+            } => items.back(),
+            Self::Ranks(heap) => heap.peek().map(|Reverse(Ranked(item))| item),
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Item> {
+        match self {
+            Self::Line {
+                items,
+                newest_first: false,
+            } => items.pop_front(),
+            Self::Line {
+                items,
+                newest_first: true,
+            } => items.pop_back(),
+            Self::Ranks(heap) => heap.pop().map(|Reverse(Ranked(item))| item),
+        }
+    }
+
+    /// Puts items that were popped back to where their sequence says.
+    pub(super) fn give_back(&mut self, returned: Vec<Item>) {
+        if cfg!(canary = "forget_requeue") {
+            return;
+        }
+        match self {
+            Self::Line { items, .. } if cfg!(canary = "requeue_at_tail") => items.extend(returned),
+            Self::Line { items, .. } if returned.len() > RETURN_ONE_BY_ONE_MAX => {
+                items.extend(returned);
+                items.make_contiguous().sort_by_key(|item| item.sequence);
+            }
+            Self::Line { items, .. } => {
+                for item in returned {
+                    items.insert(items.partition_point(|waiting| waiting.sequence < item.sequence), item);
+                }
+            }
+            Self::Ranks(heap) => heap.extend(returned.into_iter().map(|item| Reverse(Ranked(item)))),
+        }
+    }
+
+    /// Removes all items.
+    pub(super) fn take_all(&mut self) -> Vec<Item> {
+        match self {
+            Self::Line { items, .. } => std::mem::take(items).into(),
+            Self::Ranks(heap) => std::mem::take(heap)
+                .into_iter()
+                .map(|Reverse(Ranked(item))| item)
+                .collect(),
+        }
+    }
+
+    /// All items, in no particular order.
+    pub(super) fn iter(&self) -> Box<dyn Iterator<Item = &Item> + '_> {
+        match self {
+            Self::Line { items, .. } => Box::new(items.iter()),
+            Self::Ranks(heap) => Box::new(heap.iter().map(|Reverse(Ranked(item))| item)),
+        }
+    }
+
+    /// All items in the order in which they would be popped; of a long priority queue only the first is sure to be in its place,
+    /// because sorting it takes long.
+    pub(super) fn in_order(&self) -> Box<dyn Iterator<Item = &Item> + '_> {
+        match self {
+            Self::Line {
+                items,
+                newest_first: true,
+            } => Box::new(items.iter().rev()),
+            Self::Ranks(heap) if heap.len() <= SORTED_MAX => {
+                let mut items: Vec<&Item> = self.iter().collect();
+                items.sort_by(|a, b| rank(a, b));
+                Box::new(items.into_iter())
+            }
+            _ => self.iter(),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Line { items, .. } if !items.iter().is_sorted_by(|a, b| a.sequence < b.sequence) => {
+                Err("Q3: the waiting items are not in the order of their numbers".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn rank(a: &Item, b: &Item) -> Ordering {
+    value::compare(a.cell.bytes(), b.cell.bytes()).then(a.sequence.cmp(&b.sequence))
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        rank(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Ranked {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Ranked {}
