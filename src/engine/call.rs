@@ -348,6 +348,11 @@ impl Engine {
     }
 
     pub(super) fn answer_later(&self, ticket: Ticket, outcome: Result<Answer, Fault>, out: &mut Outputs) {
+        if self.services.sessions.get(ticket.caller.session).is_none() {
+            out.dropped
+                .extend(outcome.into_iter().flat_map(|answer| answer.handed).map(ObjectId));
+            return;
+        }
         let outcome = outcome.and_then(|answer| {
             self.hand_over(ticket.caller.session, &answer.handed, &mut out.dropped)
                 .map(|()| answer)
