@@ -1,11 +1,12 @@
-//! Freeing: what happens to objects that nobody refers to any more, and to what they referred to.
+//! The ends of objects: freed because nobody refers to them any more, or poisoned because an operation failed in them.
 
 use super::Engine;
 use super::job::{Job, Work};
-use super::object::{Contents, State};
+use super::object::{Busy, Contents, State};
 use super::outputs::{Output, Outputs};
 use super::types::{ObjectId, Time};
 use byproxy_proto::fault::{Fault, FaultCode};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl Engine {
     /// Gives up the references that operations dropped, now that no object is locked.
@@ -43,13 +44,17 @@ impl Engine {
             return 1;
         };
         let mut state = slot.state.lock();
-        let mut contents = match std::mem::replace(&mut *state, State::Freed) {
-            State::Free(contents) | State::Poisoned(contents) => contents,
+        let contents = match std::mem::replace(&mut *state, State::Freed) {
+            State::Free(mut contents) => {
+                self.dismiss(now, object, &mut contents, &no_such_object(object), out);
+                contents
+            }
+            State::Poisoned(contents) => contents,
             State::Busy(busy) => {
                 for queued in busy.queued {
                     self.leave_queue(object, &queued);
-                    out.queue
-                        .push(Output::reply(queued.pass.ticket, Err(no_such_object(object)), false));
+                    let fault = no_such_object(object);
+                    out.queue.push(Output::reply(queued.pass.ticket, Err(fault), false));
                     out.dropped.extend(queued.taken);
                 }
                 // Contents that are away come back to no object, and are dropped then.
@@ -58,12 +63,49 @@ impl Engine {
             }
             State::Freed => return 1,
         };
-        let mut context = self.context(now, object, false, out);
-        contents.dismiss_waiters(&no_such_object(object), &mut context);
         drop(state);
         let weight = contents.weight().min(self.settings().small_steps);
         self.drop_contents(contents, out);
         weight
+    }
+
+    /// Keeps an object's contents for their references only: an operation failed in the middle of them.
+    pub(super) fn poison(&self, now: Time, object: ObjectId, state: &mut State, out: &mut Outputs) {
+        let mut contents = match std::mem::replace(state, State::Freed) {
+            State::Free(contents)
+            | State::Busy(Busy {
+                contents: Some(contents),
+                ..
+            }) => contents,
+            other => {
+                *state = other;
+                return;
+            }
+        };
+        self.dismiss(now, object, &mut contents, &poisoned(object), out);
+        *state = State::Poisoned(contents);
+    }
+
+    /// Ends all that ties sessions to contents: waiters are refused, holdings and deliveries leave the books.
+    pub(super) fn dismiss(
+        &self,
+        now: Time,
+        object: ObjectId,
+        contents: &mut Contents,
+        fault: &Fault,
+        out: &mut Outputs,
+    ) {
+        let mut context = self.context(now, object, false, out);
+        // Contents in which an operation panicked may panic again: then waiters are lost, which is the lesser evil.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            contents.dismiss_waiters(fault, &mut context);
+            contents.holdings(&mut |session| context.untie(session));
+            contents.deliveries(&mut |ticket| {
+                if let Some(session) = self.services.sessions.get(ticket.caller.session) {
+                    session.lock().settle(ticket);
+                }
+            });
+        }));
     }
 
     /// Drops contents that nobody can reach any more: at once, or as a job if there are many.
@@ -84,4 +126,11 @@ pub(super) fn no_such_object(object: ObjectId) -> Fault {
     let message =
         format!("there is no object {object} any more: its last proxy was dropped, or the server is another one");
     Fault::new(FaultCode::NoSuchObject, message)
+}
+
+/// What a caller is told whose object an operation failed in before.
+#[cold]
+pub(super) fn poisoned(object: ObjectId) -> Fault {
+    let message = format!("an operation on object {object} failed inside the server; its contents can't be trusted");
+    Fault::new(FaultCode::Poisoned, message)
 }

@@ -11,6 +11,7 @@ use super::types::{ObjectId, Settings, Ticket};
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::op::Operation;
 use byproxy_proto::value::{Kind, Raw};
+use hashbrown::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -51,6 +52,8 @@ pub(super) enum Work {
     },
     /// Contents that nobody can reach any more.
     Drop { all: Vec<Contents> },
+    /// What a session held that has ended: so many references to each object.
+    Release { references: HashMap<ObjectId, u64> },
     /// Finds the objects that nobody can reach any more.
     Collect { ticket: Ticket },
     /// Nothing but the way back into the engine: an object's queued calls go on there.
@@ -99,6 +102,14 @@ impl Job {
         Self { world, work }
     }
 
+    /// Whether the work is so little that it need not leave the engine.
+    pub(super) fn is_short(&self) -> bool {
+        match &self.work {
+            Work::Release { references } => references.len() <= self.world.settings.small_steps,
+            _ => false,
+        }
+    }
+
     /// Does the work. It takes as long as it takes: for a helper thread, never for one that serves calls.
     pub fn run(self) -> JobDone {
         let Self { world, work } = self;
@@ -108,6 +119,11 @@ impl Job {
             Work::Call { object, contents, call } => world.call(object, contents, &call, &mut dropped),
             Work::Create { kind, name, call } => world.create(kind, name, &call, &mut dropped),
             Work::Drop { all } => world.drop(all, &mut dropped),
+            Work::Release { references } => {
+                let last = |&(object, times): &(ObjectId, u64)| world.registry.give_up(object, times);
+                orphans = references.into_iter().filter(last).map(|(object, _)| object).collect();
+                Finished::Nothing
+            }
             Work::Collect { ticket } => Finished::Collect {
                 ticket,
                 garbage: collect::garbage(&world.registry),

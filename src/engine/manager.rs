@@ -62,7 +62,7 @@ impl Engine {
         if let Some(name) = name {
             check_name(name)?;
             if let Some(slot) = self.find(name) {
-                let slot = self.expect_kind(slot, kind, name, out)?;
+                let slot = Self::expect_kind(slot, kind, name, out)?;
                 self.write_handed(&slot, &mut out.answer);
                 return Ok(Step::Done);
             }
@@ -104,13 +104,11 @@ impl Engine {
         let objects_max = self.settings().objects_max;
         let kind = contents.kind();
         let Some(name) = name else {
-            return self
-                .registry()
-                .add(contents, 1, objects_max)
-                .map_err(|(fault, contents)| {
-                    self.drop_contents(contents, out);
-                    fault
-                });
+            return self.registry().add(contents, 1, objects_max).map_err(|refused| {
+                let (fault, contents) = *refused;
+                self.drop_contents(contents, out);
+                fault
+            });
         };
         let mut names = self.names.lock();
         match names.entry(name.to_owned()) {
@@ -119,8 +117,9 @@ impl Engine {
                     vacant.insert(slot.id);
                     Ok(slot)
                 }
-                Err((fault, contents)) => {
+                Err(refused) => {
                     drop(names);
+                    let (fault, contents) = *refused;
                     self.drop_contents(contents, out);
                     Err(fault)
                 }
@@ -130,7 +129,7 @@ impl Engine {
                 let slot = self.take_slot(id);
                 drop(names);
                 self.drop_contents(contents, out);
-                self.expect_kind(slot.ok_or_else(|| no_such_object(id))?, kind, name, out)
+                Self::expect_kind(slot.ok_or_else(|| no_such_object(id))?, kind, name, out)
             }
         }
     }
@@ -148,13 +147,7 @@ impl Engine {
     }
 
     /// Passes an object on whose reference was taken, or gives the reference up if it is of another kind.
-    fn expect_kind(
-        &self,
-        slot: Arc<ObjectSlot>,
-        kind: Kind,
-        name: &str,
-        out: &mut Outputs,
-    ) -> Result<Arc<ObjectSlot>, Fault> {
+    fn expect_kind(slot: Arc<ObjectSlot>, kind: Kind, name: &str, out: &mut Outputs) -> Result<Arc<ObjectSlot>, Fault> {
         if slot.kind == kind {
             return Ok(slot);
         }
@@ -272,7 +265,7 @@ impl Engine {
         value::write_uint(&mut answer.result, garbage.len() as u64);
         let mut all = Vec::with_capacity(garbage.len());
         for (object, mut contents) in garbage {
-            contents.dismiss_waiters(&no_such_object(object), &mut self.context(now, object, false, out));
+            self.dismiss(now, object, &mut contents, &no_such_object(object), out);
             all.push(contents);
         }
         if !all.is_empty() {

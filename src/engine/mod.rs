@@ -27,6 +27,7 @@
 //!
 //! Objects that an operation panicked in may keep references and bytes too many (never too few): I1 and I5 allow for that.
 
+mod busy;
 mod call;
 mod cell;
 mod check;
@@ -52,11 +53,12 @@ pub use outputs::{Answer, Outcome, Output, Outputs, Reply, ReplyRef};
 pub use types::{Call, Caller, LaneId, ObjectId, Peer, SessionId, Settings, Stats, Ticket, Time};
 
 use byproxy_proto::fault::{Fault, FaultCode};
-use job::World;
-use object::{Contents, Context, Effects, Queued, Services, State};
+use job::{Work, World};
+use object::{Contents, Context, Effects, Services, State};
 use parking_lot::Mutex;
 use registry::Registry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -139,7 +141,12 @@ impl Engine {
     /// Answers every waiter whose deadline is now or was before.
     pub fn handle_timeout(&self, now: Time, out: &mut Outputs) {
         out.clear();
-        while let Some((object, key)) = self.services.timers.take_due(now) {
+        let due = if cfg!(canary = "timeout_off_by_job") {
+            Time(now.0.saturating_sub(1))
+        } else {
+            now
+        };
+        while let Some((object, key)) = self.services.timers.take_due(due) {
             self.tell(now, object, out, |contents, context| contents.timeout(key, context));
         }
         self.free_dropped(now, out);
@@ -151,7 +158,8 @@ impl Engine {
         self.services.timers.earliest()
     }
 
-    /// A client process is gone: everything it held is given back, every wait of it ended. The second time nothing happens.
+    /// A client process is gone: everything it held is given back, every wait of it ended. The second time nothing
+    /// happens.
     pub fn handle_session_end(&self, now: Time, session: SessionId, out: &mut Outputs) {
         out.clear();
         let Some(books) = self.services.sessions.get(session) else {
@@ -166,15 +174,15 @@ impl Engine {
         }
         let references = books.lock().release_all();
         self.services.sessions.remove(session);
-        let mut orphans = Vec::new();
-        if !cfg!(canary = "forget_sweep_references") {
-            for (object, times) in references {
-                if self.registry().give_up(object, times) {
-                    orphans.push(object);
-                }
-            }
+        if cfg!(canary = "forget_sweep_references") {
+            return;
         }
-        self.free(now, orphans, out);
+        let job = Job::new(self.world.clone(), Work::Release { references });
+        if job.is_short() {
+            return self.free(now, job.run().orphans, out);
+        }
+        out.queue.push(Output::Job(job));
+        self.free_dropped(now, out);
     }
 
     /// What there is now. Costs a step for each session.
@@ -227,32 +235,22 @@ impl Engine {
             return;
         };
         let mut state = slot.state.lock();
-        if let State::Free(contents) | State::Poisoned(contents) = &mut *state {
-            event(contents, &mut self.context(now, object, false, out));
+        let State::Free(contents) = &mut *state else { return };
+        let mut context = self.context(now, object, false, out);
+        if catch_unwind(AssertUnwindSafe(|| event(contents, &mut context))).is_err() {
+            self.poison(now, object, &mut state, out);
         }
     }
 
+    /// Ends all that a session has in one object.
     fn end_in_object(&self, now: Time, object: ObjectId, session: SessionId, out: &mut Outputs) {
-        let Some(slot) = self.registry().get(object) else {
+        if cfg!(canary = "leave_dead_waiter") {
             return;
-        };
-        match &mut *slot.state.lock() {
-            State::Free(contents) | State::Poisoned(contents) => {
-                contents.session_end(session, &mut self.context(now, object, false, out));
-            }
-            State::Busy(busy) => {
-                let (ended, stay) = std::mem::take(&mut busy.queued)
-                    .into_iter()
-                    .partition(|queued: &Queued| queued.pass.ticket.caller.session == session);
-                busy.queued = stay;
-                let ended: VecDeque<Queued> = ended;
-                for queued in ended {
-                    self.leave_queue(object, &queued);
-                    out.dropped.extend(queued.taken);
-                }
-            }
-            State::Freed => {}
         }
+        self.leave_queues(object, session, out);
+        self.tell(now, object, out, |contents, context| {
+            contents.session_end(session, context);
+        });
     }
 
     /// The world of one call or event, with the outputs' own buffers.

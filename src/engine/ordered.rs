@@ -151,13 +151,13 @@ impl OrderedMap {
     }
 
     /// The pairs from a sequence number on, with theirs.
-    pub(crate) fn from_sequence(&self, sequence: u64) -> impl Iterator<Item = (u64, &Cell, &Cell)> {
+    pub(crate) fn starting_at(&self, sequence: u64) -> impl Iterator<Item = (u64, &Cell, &Cell)> {
         let start = self.entries.partition_point(|entry| entry.sequence < sequence);
         self.entries.range(start..).filter_map(Entry::numbered)
     }
 
     /// The pairs before a sequence number, backwards, with theirs; all of them from [`u64::MAX`].
-    pub(crate) fn before_sequence(&self, sequence: u64) -> impl Iterator<Item = (u64, &Cell, &Cell)> {
+    pub(crate) fn before(&self, sequence: u64) -> impl Iterator<Item = (u64, &Cell, &Cell)> {
         let end = self.entries.partition_point(|entry| entry.sequence < sequence);
         self.entries.range(..end).rev().filter_map(Entry::numbered)
     }
@@ -376,18 +376,14 @@ mod tests {
         for key in 0..100 {
             insert(&mut map, key, key);
         }
-        let (tenth, ..) = map.from_sequence(0).nth(10).unwrap();
+        let (tenth, ..) = map.starting_at(0).nth(10).unwrap();
         for key in (0..80).filter(|key| key % 2 == 0) {
             remove(&mut map, key);
         }
         map.close_gaps();
-        let rest: Vec<u16> = map
-            .from_sequence(tenth)
-            .map(|(_, key, _)| number(key))
-            .take(3)
-            .collect();
+        let rest: Vec<u16> = map.starting_at(tenth).map(|(_, key, _)| number(key)).take(3).collect();
         assert_eq!(rest, [11, 13, 15]);
-        let back: Vec<u16> = map.before_sequence(tenth).map(|(_, key, _)| number(key)).collect();
+        let back: Vec<u16> = map.before(tenth).map(|(_, key, _)| number(key)).collect();
         assert_eq!(back, [9, 7, 5, 3, 1]);
     }
 }

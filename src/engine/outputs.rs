@@ -175,6 +175,11 @@ impl Reply {
 }
 
 impl Output {
+    /// Whether it is the answer to this call.
+    pub(super) fn answers(&self, ticket: Ticket) -> bool {
+        matches!(self, Self::Reply { to, reply } if *to == ticket.caller && reply.number == ticket.number)
+    }
+
     /// The answer to a call that waited.
     pub(super) fn reply(ticket: Ticket, outcome: Result<Answer, Fault>, delivers: bool) -> Self {
         Self::Reply {

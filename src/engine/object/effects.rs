@@ -114,7 +114,8 @@ impl Effects<'_> {
                 self.answer.handed.push(slot.id.0);
                 Ok(())
             }
-            Err((fault, contents)) => {
+            Err(refused) => {
+                let (fault, contents) = *refused;
                 contents.take_cells(&mut |cell| self.discard(cell));
                 Err(fault)
             }
@@ -186,6 +187,13 @@ impl Effects<'_> {
     pub(crate) fn discard(&mut self, cell: Cell) {
         self.registry.memory.discharge(cell.cost());
         self.give_up(&cell);
+    }
+
+    /// Drops cells.
+    pub(crate) fn discard_all(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        for cell in cells {
+            self.discard(cell);
+        }
     }
 
     /// The same effects with another answer: for a call that waited.

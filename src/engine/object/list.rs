@@ -3,11 +3,14 @@
 //! Every operation is either short (it touches a bounded number of elements) and done at once, or long and left to a job, which runs
 //! the very same code. Indices are Python's: negative ones count from the end; ranges and insertions are clamped to the list.
 
-use super::{Contents, Effects, HEADER_BYTES_MAX, Step, equal};
+mod read;
+mod write;
+
+use super::{Effects, Step};
 use crate::engine::cell::Cell;
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::op::{Items, ListOp};
-use byproxy_proto::value::{self, Raw};
+use byproxy_proto::value::Raw;
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
@@ -53,11 +56,11 @@ impl ListObject {
     #[inline]
     pub(crate) fn run(&mut self, op: &ListOp<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
         match *op {
-            ListOp::Append { item } => self.append(item, effects),
-            ListOp::Extend { items } => self.extend(items, effects),
-            ListOp::Insert { index, item } => self.insert(index, item, effects),
-            ListOp::Pop {} => self.pop(effects),
-            ListOp::PopAt { index } => self.pop_at(index, effects),
+            ListOp::Append { item } => self.append(item, effects)?,
+            ListOp::Extend { items } => self.extend(items, effects)?,
+            ListOp::Insert { index, item } => self.insert(index, item, effects)?,
+            ListOp::Pop {} => self.pop(effects)?,
+            ListOp::PopAt { index } => self.pop_at(index, effects)?,
             ListOp::Remove { item } => self.remove(item, effects),
             ListOp::Index { item, start, stop } => self.index(item, start, stop, effects),
             ListOp::Count { item } => self.count(item, effects),
@@ -65,27 +68,28 @@ impl ListObject {
             ListOp::Sort { descending } => self.sort(descending, effects),
             ListOp::Len {} => self.len(effects),
             ListOp::Contains { item } => self.contains(item, effects),
-            ListOp::Get { index } => self.get(index, effects),
-            ListOp::Set { index, item } => self.set(index, item, effects),
-            ListOp::Delete { index } => self.delete(index, effects),
-            ListOp::Slice { start, stop } => self.slice(start, stop, effects),
-            ListOp::SetSlice { start, stop, items } => self.set_slice(start, stop, items, effects),
+            ListOp::Get { index } => self.get(index, effects)?,
+            ListOp::Set { index, item } => self.set(index, item, effects)?,
+            ListOp::Delete { index } => self.delete(index, effects)?,
+            ListOp::Slice { start, stop } => self.slice(start, stop, effects)?,
+            ListOp::SetSlice { start, stop, items } => self.set_slice(start, stop, items, effects)?,
             ListOp::DeleteSlice { start, stop } => self.delete_slice(start, stop, effects),
             ListOp::Clear {} => self.clear(effects),
-            ListOp::Copy {} => self.copy(effects),
-            ListOp::Chunk { start, items_max } => self.chunk(start, items_max, effects),
-            ListOp::Repeat { times } => self.repeat(times, effects),
-            ListOp::CompareAndSet { index, expected, item } => self.compare_and_set(index, expected, item, effects),
+            ListOp::Copy {} => self.copy(effects)?,
+            ListOp::Chunk { start, items_max } => self.chunk(start, items_max, effects)?,
+            ListOp::Repeat { times } => self.repeat(times, effects)?,
+            ListOp::CompareAndSet { index, expected, item } => self.compare_and_set(index, expected, item, effects)?,
             ListOp::FetchAdd {
                 index,
                 delta,
                 lowest,
                 highest,
-            } => self.fetch_add(index, delta, lowest..=highest, effects),
-            ListOp::Snapshot {} => self.snapshot(effects),
-            ListOp::Replace { version, items } => self.replace(version, items, effects),
+            } => self.fetch_add(index, delta, lowest..=highest, effects)?,
+            ListOp::Snapshot {} => self.snapshot(effects)?,
+            ListOp::Replace { version, items } => self.replace(version, items, effects)?,
             ListOp::Never(never, _) => match never {},
         }
+        Ok(())
     }
 
     /// How many elements a call touches, about.
@@ -138,268 +142,6 @@ impl ListObject {
         } else {
             0
         }
-    }
-
-    fn append(&mut self, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let cell = effects.cell(item)?;
-        self.items.push_back(cell);
-        self.changed(effects)
-    }
-
-    fn extend(&mut self, items: Items<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        self.items.extend(effects.cells(items.iter())?);
-        self.changed(effects)
-    }
-
-    fn insert(&mut self, index: i64, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let cell = effects.cell(item)?;
-        self.items.insert(clamp(index, self.items.len()), cell);
-        self.changed(effects)
-    }
-
-    fn pop(&mut self, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let Some(last) = self.items.back() else {
-            value::write_none(effects.result());
-            return Ok(());
-        };
-        effects.room(last.bytes().len() + 1)?;
-        if let Some(cell) = self.items.pop_back() {
-            self.version += 1;
-            effects.move_out_some(cell);
-        }
-        Ok(())
-    }
-
-    fn pop_at(&mut self, index: i64, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let index = self.position(index)?;
-        effects.room(self.items[index].bytes().len())?;
-        if let Some(cell) = self.items.remove(index) {
-            self.version += 1;
-            effects.move_out(cell);
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let found = self.items.iter().position(|cell| equal(cell.bytes(), item.bytes()));
-        if let Some(cell) = found.and_then(|index| self.items.remove(index)) {
-            self.version += 1;
-            effects.discard(cell);
-        }
-        value::write_bool(effects.result(), found.is_some());
-        Ok(())
-    }
-
-    fn index(&self, item: Raw<'_>, start: i64, stop: Option<i64>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let range = range(start, stop, self.items.len());
-        let found = self
-            .items
-            .range(range.clone())
-            .position(|cell| equal(cell.bytes(), item.bytes()));
-        match found {
-            Some(offset) => value::write_uint(effects.result(), (range.start + offset) as u64),
-            None => value::write_none(effects.result()),
-        }
-        Ok(())
-    }
-
-    fn count(&self, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let count = self
-            .items
-            .iter()
-            .filter(|cell| equal(cell.bytes(), item.bytes()))
-            .count();
-        value::write_uint(effects.result(), count as u64);
-        Ok(())
-    }
-
-    fn reverse(&mut self, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        self.items.make_contiguous().reverse();
-        self.changed(effects)
-    }
-
-    /// Stable in both directions, as Python's: equal items keep their order even when descending.
-    fn sort(&mut self, descending: bool, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        self.items.make_contiguous().sort_by(|a, b| {
-            let (a, b) = if descending { (b, a) } else { (a, b) };
-            value::compare(a.bytes(), b.bytes())
-        });
-        self.changed(effects)
-    }
-
-    fn len(&self, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        value::write_uint(effects.result(), self.items.len() as u64);
-        Ok(())
-    }
-
-    fn contains(&self, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let found = self.items.iter().any(|cell| equal(cell.bytes(), item.bytes()));
-        value::write_bool(effects.result(), found);
-        Ok(())
-    }
-
-    fn get(&self, index: i64, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let cell = &self.items[self.position(index)?];
-        effects.room(cell.bytes().len())?;
-        effects.copy_out(cell);
-        Ok(())
-    }
-
-    fn set(&mut self, index: i64, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let index = self.position(index)?;
-        let cell = effects.cell(item)?;
-        effects.discard(std::mem::replace(&mut self.items[index], cell));
-        self.changed(effects)
-    }
-
-    fn delete(&mut self, index: i64, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let index = self.position(index)?;
-        if let Some(cell) = self.items.remove(index) {
-            effects.discard(cell);
-        }
-        self.changed(effects)
-    }
-
-    fn slice(&self, start: i64, stop: Option<i64>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        self.write_range(range(start, stop, self.items.len()), effects)
-    }
-
-    fn set_slice(
-        &mut self,
-        start: i64,
-        stop: Option<i64>,
-        items: Items<'_>,
-        effects: &mut Effects<'_>,
-    ) -> Result<(), Fault> {
-        let cells = effects.cells(items.iter())?;
-        let range = range(start, stop, self.items.len());
-        let tail = self.items.split_off(range.end);
-        for cell in self.items.drain(range.start..) {
-            effects.discard(cell);
-        }
-        self.items.extend(cells);
-        self.items.extend(tail);
-        self.changed(effects)
-    }
-
-    fn delete_slice(&mut self, start: i64, stop: Option<i64>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        for cell in self.items.drain(range(start, stop, self.items.len())) {
-            effects.discard(cell);
-        }
-        self.changed(effects)
-    }
-
-    fn clear(&mut self, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        for cell in std::mem::take(&mut self.items) {
-            effects.discard(cell);
-        }
-        self.refers = false;
-        self.changed(effects)
-    }
-
-    fn copy(&self, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let items = effects.duplicates(self.items.iter(), 1)?;
-        effects.create(Contents::List(Self {
-            items,
-            version: 0,
-            refers: self.refers,
-        }))
-    }
-
-    fn chunk(&self, start: u64, items_max: u64, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let len = self.items.len();
-        let start = usize::try_from(start).unwrap_or(len).min(len);
-        let items_max = usize::try_from(items_max)
-            .unwrap_or(len)
-            .min(effects.settings.small_steps);
-        let mut bytes = 0;
-        let fits = |cell: &&Cell| {
-            let first = bytes == 0;
-            bytes += cell.bytes().len();
-            first || bytes <= effects.settings.chunk_bytes
-        };
-        let count = self.items.range(start..).take(items_max).take_while(fits).count();
-        self.write_range(start..start + count, effects)
-    }
-
-    fn repeat(&mut self, times: i64, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let Some(more) = u64::try_from(times).ok().and_then(|times| times.checked_sub(1)) else {
-            return self.clear(effects);
-        };
-        let copies: Vec<Cell> = effects.duplicates(self.items.iter(), more)?;
-        self.items.extend(copies);
-        self.changed(effects)
-    }
-
-    fn compare_and_set(
-        &mut self,
-        index: i64,
-        expected: Raw<'_>,
-        item: Raw<'_>,
-        effects: &mut Effects<'_>,
-    ) -> Result<(), Fault> {
-        let index = self.position(index)?;
-        let same = self.items[index].bytes() == expected.bytes();
-        if same {
-            let cell = effects.cell(item)?;
-            effects.discard(std::mem::replace(&mut self.items[index], cell));
-            self.version += 1;
-            self.refers |= effects.proxies;
-        }
-        value::write_bool(effects.result(), same);
-        Ok(())
-    }
-
-    fn fetch_add(
-        &mut self,
-        index: i64,
-        delta: i128,
-        bounds: std::ops::RangeInclusive<i128>,
-        effects: &mut Effects<'_>,
-    ) -> Result<(), Fault> {
-        let index = self.position(index)?;
-        let old = effects.add_to(&mut self.items[index], delta, &bounds)?;
-        self.version += 1;
-        value::write_int(effects.result(), old);
-        Ok(())
-    }
-
-    fn snapshot(&self, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        value::write_list_header(effects.result(), 2);
-        value::write_uint(effects.result(), self.version);
-        self.write_range(0..self.items.len(), effects)
-    }
-
-    fn replace(&mut self, version: u64, items: Items<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let same = self.version == version;
-        if same {
-            let cells = VecDeque::from(effects.cells(items.iter())?);
-            for cell in std::mem::replace(&mut self.items, cells) {
-                effects.discard(cell);
-            }
-            self.version += 1;
-            self.refers = effects.proxies;
-        }
-        value::write_bool(effects.result(), same);
-        Ok(())
-    }
-
-    /// Ends an operation that changed something and has no result; arguments with proxies may have come in.
-    fn changed(&mut self, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        self.version += 1;
-        self.refers |= effects.proxies;
-        value::write_none(effects.result());
-        Ok(())
-    }
-
-    fn write_range(&self, range: Range<usize>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let bytes: usize = self.items.range(range.clone()).map(|cell| cell.bytes().len()).sum();
-        effects.room(bytes + HEADER_BYTES_MAX)?;
-        value::write_list_header(effects.result(), range.len());
-        for cell in self.items.range(range) {
-            effects.copy_out(cell);
-        }
-        Ok(())
     }
 
     /// The position of an index that must be inside the list.

@@ -281,14 +281,15 @@ pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
 #[cfg(test)]
 pub(crate) const PANIC_ITEM: &str = "panic, for a test";
 
-#[inline]
-fn panic_if_asked(_arguments: Raw<'_>) {
-    #[cfg(test)]
-    {
-        let first = _arguments.list_items().and_then(|mut items| items.next());
-        assert!(first.and_then(Raw::as_str) != Some(PANIC_ITEM), "asked for by a test");
-    }
+#[cfg(test)]
+fn panic_if_asked(arguments: Raw<'_>) {
+    let first = arguments.list_items().and_then(|mut items| items.next());
+    assert!(first.and_then(Raw::as_str) != Some(PANIC_ITEM), "asked for by a test");
 }
+
+#[cfg(not(test))]
+#[inline]
+fn panic_if_asked(_: Raw<'_>) {}
 
 /// Reads one argument of a shape.
 fn argument<'a, A: Argument<'a>>(raw: Raw<'a>) -> Result<A, Fault> {

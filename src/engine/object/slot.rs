@@ -73,6 +73,16 @@ impl ObjectSlot {
     }
 }
 
+impl Busy {
+    /// Takes the call out that is next.
+    pub(crate) fn take_next(&mut self) -> Option<Queued> {
+        if cfg!(canary = "busy_queue_out_of_order") {
+            return self.queued.pop_back();
+        }
+        self.queued.pop_front()
+    }
+}
+
 impl Queued {
     /// What its arguments are charged for.
     pub(crate) fn cost(&self) -> u64 {

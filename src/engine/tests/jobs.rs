@@ -26,7 +26,7 @@ fn calls_that_meet_a_busy_object_are_done_in_order_afterwards() {
     let pop = driver.send(session, Op::ListPop, list, &NOTHING);
     let append = driver.send(session, Op::ListAppend, list, &("x",));
     let sort = driver.send(session, Op::ListSort, list, &(false,));
-    let last = driver.send(session, Op::ListGet, list, &(-1,));
+    let newest = driver.send(session, Op::ListGet, list, &(-1,));
     assert!(driver.answers.is_empty());
     assert_eq!((driver.jobs.len(), driver.engine.stats().waiters), (1, 4));
     assert!(driver.engine.check().is_err(), "the contents are with a job");
@@ -37,7 +37,7 @@ fn calls_that_meet_a_busy_object_are_done_in_order_afterwards() {
     assert_eq!(answer(&mut driver, sort), None, "long itself");
     assert!(driver.run_job());
     assert_eq!(answer(&mut driver, sort), Some(Ok(Value::None)));
-    assert_eq!(answer(&mut driver, last), Some(Ok(value("x"))));
+    assert_eq!(answer(&mut driver, newest), Some(Ok(value("x"))));
     assert!(!driver.run_job());
     driver.check();
     assert_eq!(driver.engine.stats().waiters, 0);
@@ -70,11 +70,11 @@ fn a_dead_session_leaves_no_call_in_a_busy_object() {
     let dead = driver.session();
     let inner = driver.list(dead, &());
     driver.send(owner, Op::ListReverse, list, &NOTHING);
-    let lost = driver.send(dead, Op::ListAppend, list, &(list_token(inner),));
+    let forgotten = driver.send(dead, Op::ListAppend, list, &(list_token(inner),));
     let kept = driver.send(owner, Op::ListLen, list, &NOTHING);
     driver.end(dead);
     driver.run_jobs();
-    assert_eq!(answer(&mut driver, lost), None);
+    assert_eq!(answer(&mut driver, forgotten), None);
     assert_eq!(answer(&mut driver, kept), Some(Ok(value(20))));
     driver.check();
     assert_eq!(driver.objects(), 1, "the inner list went with its only holder");

@@ -253,16 +253,16 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let index = -12..12_i64;
     let item = 0..6_i64;
-    let stop = proptest::option::of(-12..12_i64);
+    let end = proptest::option::of(-12..12_i64);
     let items = proptest::collection::vec(0..6_i64, 0..5);
     let step = prop_oneof![
         item.clone().prop_map(Step::Append),
         items.clone().prop_map(Step::Extend),
         (index.clone(), item.clone()).prop_map(|(index, item)| Step::Insert(index, item)),
         index.clone().prop_map(Step::PopAt),
-        (index.clone(), stop.clone()).prop_map(|(start, stop)| Step::Slice(start, stop)),
-        (index.clone(), stop.clone(), items).prop_map(|(start, stop, items)| Step::SetSlice(start, stop, items)),
-        (index, stop).prop_map(|(start, stop)| Step::DeleteSlice(start, stop)),
+        (index.clone(), end.clone()).prop_map(|(start, stop)| Step::Slice(start, stop)),
+        (index.clone(), end.clone(), items).prop_map(|(start, stop, items)| Step::SetSlice(start, stop, items)),
+        (index, end).prop_map(|(start, stop)| Step::DeleteSlice(start, stop)),
         (-1..3_i64).prop_map(Step::Repeat),
         item.prop_map(Step::Remove),
         any::<bool>().prop_map(Step::Sort),
@@ -277,12 +277,12 @@ fn end_of_slice(end: i64, len: usize) -> usize {
     usize::try_from(end.clamp(0, len)).unwrap()
 }
 
-fn model_step(model: &mut Vec<i64>, step: &Step) -> Option<Value> {
+fn model_step(model: &mut Vec<i64>, next: &Step) -> Option<Value> {
     let slice = |start: i64, stop: Option<i64>, len: usize| {
         let start = end_of_slice(start, len);
         start..stop.map_or(len, |stop| end_of_slice(stop, len)).max(start)
     };
-    match step.clone() {
+    match next.clone() {
         Step::Append(item) => model.push(item),
         Step::Extend(items) => model.extend(items),
         Step::Insert(index, item) => model.insert(end_of_slice(index, model.len()), item),

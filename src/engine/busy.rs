@@ -1,0 +1,218 @@
+//! Busy objects: their contents leave with a job, calls that meet them wait, and both come back in order.
+
+use super::Engine;
+use super::call::Checked;
+use super::free::poisoned;
+use super::job::{Finished, Job, JobDone, LongCall, Work, panicked};
+use super::object::{Busy, Contents, Queued, State, Step};
+use super::outputs::{Output, Outputs};
+use super::types::{ObjectId, SessionId, Time};
+use super::waiter::Pass;
+use byproxy_proto::fault::Fault;
+use byproxy_proto::value::Raw;
+
+/// How many queued calls are done before other work has its turn.
+const RESUMED_MAX: usize = 64;
+
+impl Engine {
+    /// A job is done: its object's contents come back, its caller is answered, the calls that met the object go on.
+    pub fn handle_job_done(&self, now: Time, done: JobDone, out: &mut Outputs) {
+        out.clear();
+        match done.finished {
+            Finished::Call {
+                object,
+                contents,
+                ticket,
+                outcome,
+                poisoned,
+            } => {
+                self.put_back(now, object, contents, poisoned, out);
+                self.answer_later(ticket, outcome, out);
+                self.resume(now, object, out);
+            }
+            Finished::Create { name, ticket, outcome } => {
+                let outcome = outcome.and_then(|contents| self.register(name.as_deref(), contents, out));
+                let answer = outcome.map(|slot| self.answer_with(&slot));
+                self.answer_later(ticket, answer, out);
+            }
+            Finished::Collect { ticket, garbage } => self.finish_collect(now, ticket, garbage, out),
+            Finished::Resume { object } => self.resume(now, object, out),
+            Finished::Nothing => {}
+        }
+        self.free(now, done.orphans, out);
+    }
+
+    /// Lets a call leave as a job with the contents of its object, which is Busy from here on.
+    pub(super) fn depart(
+        &self,
+        object: ObjectId,
+        state: &mut State,
+        call: Checked<'_>,
+        taken: Vec<ObjectId>,
+        busy: Busy,
+        out: &mut Outputs,
+    ) {
+        let contents = match std::mem::replace(state, State::Busy(busy)) {
+            State::Free(contents) => Some(contents),
+            State::Busy(busy) => busy.contents,
+            State::Poisoned(_) | State::Freed => None,
+        };
+        let Some(contents) = contents else { return };
+        let arguments = call.arguments.bytes().into();
+        let call = LongCall {
+            ticket: call.ticket,
+            operation: call.operation,
+            arguments,
+            taken,
+        };
+        out.queue.push(Output::Job(Job::new(
+            self.world.clone(),
+            Work::Call { object, contents, call },
+        )));
+    }
+
+    /// Keeps a call that met a Busy object.
+    pub(super) fn enqueue(
+        &self,
+        id: ObjectId,
+        busy: &mut Busy,
+        call: Checked<'_>,
+        out: &mut Outputs,
+    ) -> Result<Step, Fault> {
+        let queued = Queued {
+            pass: Pass {
+                ticket: call.ticket,
+                timer: None,
+            },
+            operation: call.operation,
+            arguments: call.arguments.bytes().into(),
+            taken: std::mem::take(&mut out.taken),
+        };
+        let charged = self.registry().memory.charge(queued.cost());
+        let entered = charged.and_then(|()| {
+            let entered = self
+                .services
+                .enter_wait(self.settings(), id, call.ticket.caller.session);
+            entered.inspect_err(|_| self.registry().memory.discharge(queued.cost()))
+        });
+        match entered {
+            Ok(()) => {
+                busy.queued.push_back(queued);
+                Ok(Step::Waits)
+            }
+            Err(fault) => {
+                out.taken = queued.taken;
+                Err(fault)
+            }
+        }
+    }
+
+    /// Takes a queued call's traces away; it goes on or is given up.
+    pub(super) fn leave_queue(&self, object: ObjectId, queued: &Queued) {
+        self.registry().memory.discharge(queued.cost());
+        self.services.leave_wait(&queued.pass);
+        if let Some(session) = self.services.sessions.get(queued.pass.ticket.caller.session) {
+            session.lock().untie(object);
+        }
+    }
+
+    /// Gives up the calls of a session that has ended which wait for an object's contents.
+    pub(super) fn leave_queues(&self, object: ObjectId, session: SessionId, out: &mut Outputs) {
+        let Some(slot) = self.registry().get(object) else {
+            return;
+        };
+        let mut state = slot.state.lock();
+        let State::Busy(busy) = &mut *state else { return };
+        let of_session = |queued: &Queued| queued.pass.ticket.caller.session == session;
+        let (ended, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut busy.queued).into_iter().partition(of_session);
+        busy.queued = stay.into();
+        for queued in ended {
+            self.leave_queue(object, &queued);
+            out.dropped.extend(queued.taken);
+        }
+    }
+
+    /// Brings contents back to their object; calls that wait there go on with [`Engine::resume`].
+    fn put_back(&self, now: Time, object: ObjectId, contents: Contents, spoiled: bool, out: &mut Outputs) {
+        let slot = self.registry().get(object);
+        let mut state = slot.as_ref().map(|slot| slot.state.lock());
+        let Some(State::Busy(busy)) = state.as_deref_mut() else {
+            return self.drop_contents(contents, out);
+        };
+        busy.contents = Some(contents);
+        if !spoiled {
+            return;
+        }
+        for queued in std::mem::take(&mut busy.queued) {
+            self.leave_queue(object, &queued);
+            out.queue
+                .push(Output::reply(queued.pass.ticket, Err(poisoned(object)), false));
+            out.dropped.extend(queued.taken);
+        }
+        if let Some(state) = state.as_deref_mut() {
+            self.poison(now, object, state, out);
+        }
+    }
+
+    /// Goes on with the calls that wait for an object's contents, in order: a bounded number at once.
+    fn resume(&self, now: Time, object: ObjectId, out: &mut Outputs) {
+        let Some(slot) = self.registry().get(object) else {
+            return;
+        };
+        let mut state = slot.state.lock();
+        for _ in 0..RESUMED_MAX {
+            let State::Busy(busy) = &mut *state else { return };
+            let Some(mut contents) = busy.contents.take() else {
+                return;
+            };
+            let Some(queued) = busy.take_next() else {
+                *state = State::Free(contents);
+                return;
+            };
+            self.leave_queue(object, &queued);
+            let ticket = queued.pass.ticket;
+            let call = Checked {
+                ticket,
+                operation: queued.operation,
+                arguments: Raw::assume_checked(&queued.arguments),
+                proxies: !queued.taken.is_empty(),
+            };
+            if !self.lives(ticket.caller.session) {
+                busy.contents = Some(contents);
+                out.dropped.extend(queued.taken);
+                continue;
+            }
+            let done = self.attempt(now, object, &mut contents, call, out);
+            busy.contents = Some(contents);
+            if let Some(Ok(Step::Long)) = done {
+                let rest = Busy {
+                    contents: None,
+                    queued: std::mem::take(&mut busy.queued),
+                };
+                self.depart(object, &mut state, call, queued.taken, rest, out);
+                return;
+            }
+            out.dropped.extend(queued.taken);
+            let answer = std::mem::take(&mut out.answer);
+            match done {
+                Some(Ok(Step::Waits | Step::Long)) => {}
+                Some(Ok(Step::Done)) => self.answer_later(ticket, Ok(answer), out),
+                Some(Err(fault)) => self.answer_later(ticket, Err(fault), out),
+                None => {
+                    out.dropped.extend(answer.handed.into_iter().map(ObjectId));
+                    self.answer_later(ticket, Err(panicked()), out);
+                    let contents = busy.contents.take();
+                    drop(state);
+                    if let Some(contents) = contents {
+                        self.put_back(now, object, contents, true, out);
+                    }
+                    return;
+                }
+            }
+        }
+        if matches!(&*state, State::Busy(_)) {
+            out.queue
+                .push(Output::Job(Job::new(self.world.clone(), Work::Resume { object })));
+        }
+    }
+}
