@@ -37,6 +37,16 @@ pub fn from_slice<'de, T: Deserialize<'de>>(bytes: &'de [u8], limits: &Limits) -
 }
 
 /// Reads values from the front of a slice; `&mut Deserializer` is a serde `Deserializer`.
+///
+/// ```
+/// use byproxy_proto::value::{Deserializer, Limits};
+///
+/// let mut deserializer = Deserializer::new(&[2, 1, 0, 99], &Limits::default());
+/// assert!(deserializer.take::<bool>()?);
+/// assert_eq!(deserializer.take::<Option<u8>>()?, None);
+/// assert_eq!(deserializer.rest(), [99]);
+/// # Ok::<(), byproxy_proto::value::DecodeError>(())
+/// ```
 #[derive(Debug)]
 pub struct Deserializer<'de> {
     pub(super) reader: Reader<'de>,

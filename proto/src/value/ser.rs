@@ -42,6 +42,17 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T, limits: &Limits) -> Result<Vec<u
 /// Writes values to the end of a buffer; `&mut Serializer` is a serde `Serializer`.
 ///
 /// The limits hold for what is written through one `Serializer`. After an error, what it wrote is worth nothing.
+///
+/// ```
+/// use byproxy_proto::value::{Limits, Serializer};
+///
+/// let mut out = Vec::new();
+/// let mut serializer = Serializer::new(&mut out, &Limits::default());
+/// serializer.write(&true)?;
+/// serializer.write(&None::<u8>)?;
+/// assert_eq!(out, [2, 1, 0]);
+/// # Ok::<(), byproxy_proto::value::EncodeError>(())
+/// ```
 #[derive(Debug)]
 pub struct Serializer<'a> {
     out: &'a mut Vec<u8>,

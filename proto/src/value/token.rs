@@ -19,6 +19,15 @@ use super::writer;
 pub const TOKEN_NAME: &str = "$byproxy::value::Token";
 
 /// Which object of which server a proxy stands for.
+///
+/// ```
+/// use byproxy_proto::value::{Kind, Limits, Raw, Token, to_vec};
+///
+/// let queue = Token { instance: 1, object: 300, kind: Kind::QUEUE };
+/// let bytes = to_vec(&("queue", queue), &Limits::default())?;
+/// assert_eq!(Raw::assume_checked(&bytes).tokens().next(), Some(queue));
+/// # Ok::<(), byproxy_proto::value::EncodeError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
     /// The server, as it named itself at random when it started.
