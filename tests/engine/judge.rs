@@ -1,0 +1,436 @@
+//! The other half of the simulator: holds replies and the engine's counts against the models.
+
+use crate::model::{
+    Answer, DictModel, Expected, ListModel, LockModel, Order, QueueModel, Request, Ticket, as_int, done, follow, int,
+    items, tokens,
+};
+use crate::simulator::{LaneState, Object, Result, Simulator};
+use byproxy::engine::{Outcome, Output, ReplyRef};
+use byproxy_proto::fault::FaultCode;
+use byproxy_proto::op::Operation;
+use byproxy_proto::value::{Kind, Limits, Raw, Value};
+use std::collections::BTreeSet;
+
+/// A reply, read.
+struct Reply {
+    ticket: Ticket,
+    answer: Answer,
+    handed: Vec<u64>,
+    delivers: bool,
+}
+
+impl Simulator {
+    /// Takes in what an event has put out, and sees that nothing expected is missing.
+    pub(crate) fn absorb(&mut self, caller: Option<Ticket>) -> Result {
+        let mut replies = Vec::new();
+        let mut out = std::mem::take(&mut self.out);
+        if let (Some(reply), Some(ticket)) = (out.immediate(), caller) {
+            replies.push(read(ticket, reply)?);
+        }
+        for output in out.drain() {
+            match output {
+                Output::Reply { to, reply } => {
+                    replies.push(read((to.session.0, to.lane.0, reply.number), reply.as_ref())?);
+                }
+                Output::Job(job) => self.jobs.push(job),
+                Output::Shutdown => return Err("S1: nobody asked for a shutdown".to_owned()),
+            }
+        }
+        self.out = out;
+        for reply in replies {
+            self.log(|| format!("    {:?} is answered {:?}", reply.ticket, reply.answer));
+            self.judge(reply)?;
+        }
+        match self.expected.pop_first() {
+            None => Ok(()),
+            Some((ticket, expected)) => Err(format!("S1: {ticket:?} should have been answered {expected:?}")),
+        }
+    }
+
+    fn judge(&mut self, reply: Reply) -> Result {
+        let Reply {
+            ticket,
+            answer,
+            mut handed,
+            delivers,
+        } = reply;
+        let client = self.clients.iter().position(|client| client.session == ticket.0);
+        let client = client.ok_or_else(|| format!("S2: {ticket:?} is dead and was answered {answer:?}"))?;
+        let lane = usize::try_from(ticket.1)
+            .ok()
+            .and_then(|lane| self.clients[client].lanes.get_mut(lane));
+        let lane = lane.ok_or_else(|| format!("S1: {ticket:?} has no such lane"))?;
+        let LaneState::Waiting(request) = std::mem::replace(&mut lane.state, LaneState::Idle) else {
+            return Err(format!("S1: {ticket:?} was not waiting for {answer:?}"));
+        };
+        if delivers {
+            lane.state = LaneState::Delivered {
+                number: ticket.2,
+                queue: request.object,
+            };
+        }
+        if lane.calls != ticket.2 + 1 {
+            return Err(format!("S1: {ticket:?} is an old call"));
+        }
+        let mut named = Vec::new();
+        if let Answer::Done(value) = &answer {
+            tokens(value, &mut |object| named.push(object));
+        }
+        named.sort_unstable();
+        handed.sort_unstable();
+        if named != handed {
+            return Err(format!("S3: {ticket:?} was handed {handed:?} with {answer:?}"));
+        }
+        for object in handed {
+            *self.clients[client].holds.entry(object).or_default() += 1;
+        }
+        if let Some(expected) = self.expected.remove(&ticket) {
+            return self.judge_expected(client, &request, &answer, delivers, &expected);
+        }
+        self.judge_followed(client, &request, &answer)
+    }
+
+    /// A reply that the models of queues and locks have foretold.
+    fn judge_expected(
+        &mut self,
+        client: usize,
+        request: &Request,
+        answer: &Answer,
+        delivers: bool,
+        expected: &Expected,
+    ) -> Result {
+        let wrong = || {
+            Err(format!(
+                "S1: {request:?} should have been answered {expected:?}, not {answer:?}"
+            ))
+        };
+        let client = &mut self.clients[client];
+        match (expected, answer) {
+            (Expected::Answer(Answer::Fault(code, _)), Answer::Fault(told, _)) if code == told && !delivers => {}
+            (Expected::Answer(foretold), _) if foretold == answer => {
+                if let (Operation::LockAcquire, Answer::Done(granted)) = (request.operation, answer) {
+                    let token = items(granted).first().and_then(as_int).unwrap_or(0).unsigned_abs();
+                    client.tokens.push((request.object, token));
+                }
+            }
+            (Expected::Delivery(foretold), Answer::Done(value)) if foretold == value && delivers => {}
+            (Expected::Lease(times, item), Answer::Done(Value::List(parts))) if !delivers => {
+                let [lease, told_times, told] = parts.as_slice() else {
+                    return wrong();
+                };
+                if as_int(told_times).map(i64::unsigned_abs) != Some(*times) || told != item {
+                    return wrong();
+                }
+                let lease = as_int(lease).unwrap_or(0).unsigned_abs();
+                client.leases.push((request.object, lease));
+                let Some(Object::Queue(queue, _)) = self.objects.get_mut(&request.object) else {
+                    return wrong();
+                };
+                if !queue.leased(client.session, lease) {
+                    return Err(format!("S1: delivery {lease} is not new"));
+                }
+            }
+            _ => return wrong(),
+        }
+        if let (Answer::Fault(told, detail), Expected::Answer(Answer::Fault(_, foretold))) = (answer, expected)
+            && matches!(
+                told,
+                FaultCode::WorkerDied | FaultCode::Full | FaultCode::Timeout | FaultCode::ShutDown
+            )
+            && detail != foretold
+        {
+            return wrong();
+        }
+        Ok(())
+    }
+
+    /// A reply that the models of the other objects are to explain.
+    fn judge_followed(&mut self, client: usize, request: &Request, answer: &Answer) -> Result {
+        let &Request {
+            operation,
+            object,
+            ref arguments,
+        } = request;
+        let wrong = || Err(format!("S1: no model explains {answer:?} to {request:?}"));
+        let bare = bare(answer);
+        match self.objects.get_mut(&object) {
+            _ if matches!(operation, Operation::ListCopy | Operation::DictCopy) => self.copied(object, answer),
+            Some(Object::List(states)) => {
+                *states = follow(states, &bare, |state| state.step(operation, arguments, Some(&bare)));
+                states.dedup();
+                if states.is_empty() {
+                    return wrong();
+                }
+                if let (Operation::ListSnapshot, Answer::Done(value)) = (operation, answer) {
+                    let version = items(value).first().cloned().unwrap_or(Value::None);
+                    self.clients[client].versions.push((object, version));
+                }
+                Ok(())
+            }
+            Some(Object::Dict(states)) => {
+                *states = follow(states, &bare, |state| state.step(operation, arguments, Some(&bare)));
+                states.dedup();
+                if states.is_empty() { wrong() } else { Ok(()) }
+            }
+            Some(Object::Queue(queue, _)) if operation == Operation::QueueAudit => match answer {
+                Answer::Done(audit) => queue.check_audit(audit).map_err(|error| format!("S1: {error}")),
+                Answer::Fault(..) => wrong(),
+            },
+            None if object == 0 => self.judge_manager(request, answer),
+            _ => wrong(),
+        }
+    }
+
+    fn judge_manager(&mut self, request: &Request, answer: &Answer) -> Result {
+        let wrong = || Err(format!("S1: {answer:?} is no answer to {request:?}"));
+        match (request.operation, request.arguments.as_slice(), answer) {
+            (Operation::Create, [kind, name, contents], _) => {
+                let Value::Str(name) = name else {
+                    return self.created(None, contents, answer);
+                };
+                let Some(&there) = self.names.get(name) else {
+                    return self.created(Some(name), contents, answer);
+                };
+                let same_kind = as_int(kind) == Some(i64::from(self.objects[&there].kind().0));
+                match answer {
+                    Answer::Done(Value::Proxy(token)) if same_kind && token.object == there => Ok(()),
+                    Answer::Fault(FaultCode::NameTaken, _) if !same_kind => Ok(()),
+                    _ => wrong(),
+                }
+            }
+            (Operation::Open, [Value::Str(name)], Answer::Done(found)) => {
+                let there = self.names.get(name).copied();
+                let told = if let Value::Proxy(token) = found {
+                    Some(token.object)
+                } else {
+                    None
+                };
+                if told == there { Ok(()) } else { wrong() }
+            }
+            (Operation::Names, [], Answer::Done(Value::List(told))) => {
+                let line = |(name, object): (&String, &u64)| {
+                    Value::List(vec![
+                        Value::from(name.as_str()),
+                        Value::from(self.objects[object].kind().to_string()),
+                    ])
+                };
+                if self.names.iter().map(line).eq(told.iter().cloned()) {
+                    Ok(())
+                } else {
+                    wrong()
+                }
+            }
+            (Operation::Remove, [Value::Str(name)], Answer::Done(_)) => {
+                self.names.remove(name);
+                Ok(())
+            }
+            (Operation::Adopt, [asked], Answer::Done(told)) if asked == told => Ok(()),
+            (Operation::Collect, [], Answer::Done(count)) => self.collected(count),
+            (Operation::Ping, [], Answer::Done(Value::None)) | (Operation::Stats, [], Answer::Done(Value::Dict(_))) => {
+                Ok(())
+            }
+            _ => wrong(),
+        }
+    }
+
+    /// What no session and no name can reach is gone.
+    fn collected(&mut self, count: &Value) -> Result {
+        let mut reached: BTreeSet<u64> = self.names.values().copied().collect();
+        reached.extend(self.clients.iter().flat_map(|client| client.holds.keys()));
+        let mut before = 0;
+        while reached.len() > before {
+            before = reached.len();
+            for object in reached.clone() {
+                self.objects
+                    .get(&object)
+                    .into_iter()
+                    .for_each(|object| object.refers(&mut reached));
+            }
+        }
+        let garbage: Vec<&u64> = self.objects.keys().filter(|object| !reached.contains(object)).collect();
+        if self.objects.values().all(Object::is_certain) && *count != int(garbage.len()) {
+            return Err(format!("S4: {garbage:?} were garbage, and {count} were collected"));
+        }
+        self.objects.retain(|object, _| reached.contains(object));
+        Ok(())
+    }
+
+    /// A new object, with the contents it was to be made of.
+    fn created(&mut self, name: Option<&String>, contents: &Value, answer: &Answer) -> Result {
+        let token = self.new_object(answer)?;
+        let object = match token.kind {
+            Kind::LIST => Object::List(vec![ListModel::new(items(contents))]),
+            Kind::DICT => Object::Dict(vec![DictModel::new(match contents {
+                Value::Dict(pairs) => pairs.clone(),
+                _ => Vec::new(),
+            })]),
+            Kind::QUEUE => {
+                let parts = items(contents);
+                let order = match as_int(&parts[0]) {
+                    Some(0) => Order::Fifo,
+                    Some(1) => Order::Lifo,
+                    _ => Order::Priority,
+                };
+                Object::Queue(
+                    QueueModel::new(order, as_int(&parts[1]).unwrap_or(0)),
+                    order == Order::Priority,
+                )
+            }
+            _ => Object::Lock(LockModel::default()),
+        };
+        self.objects.insert(token.object, object);
+        if let Some(name) = name {
+            self.names.insert(name.clone(), token.object);
+        }
+        Ok(())
+    }
+
+    /// A copy is in any of the states that its original may be in.
+    fn copied(&mut self, original: u64, answer: &Answer) -> Result {
+        let token = self.new_object(answer)?;
+        let copy = match self.objects.get(&original) {
+            Some(Object::List(states)) => {
+                Object::List(states.iter().map(|state| ListModel::new(state.items.clone())).collect())
+            }
+            Some(Object::Dict(states)) => Object::Dict(states.clone()),
+            _ => return Err("S1: a copy of nothing".to_owned()),
+        };
+        self.objects.insert(token.object, copy);
+        Ok(())
+    }
+
+    fn new_object(&mut self, answer: &Answer) -> Result<byproxy_proto::value::Token> {
+        match answer {
+            Answer::Done(Value::Proxy(token))
+                if token.object > self.newest && token.instance == crate::simulator::INSTANCE =>
+            {
+                self.newest = token.object;
+                Ok(*token)
+            }
+            _ => Err(format!("S1: {answer:?} is not a new object")),
+        }
+    }
+
+    /// What can be seen of the engine from outside is what the models say, and its own invariants hold.
+    pub(crate) fn check(&mut self) -> Result {
+        let stats = self.engine.stats();
+        let held: u64 = self.clients.iter().flat_map(|client| client.holds.values()).sum();
+        let counts = [stats.sessions, stats.references, stats.names];
+        if counts != [self.clients.len() as u64, held, self.names.len() as u64] {
+            return Err(format!(
+                "S4: {stats:?} with {} sessions, {held} references, {:?}",
+                self.clients.len(),
+                self.names
+            ));
+        }
+        let (mut waiters, mut earliest) = (0, None::<u64>);
+        for object in self.objects.values() {
+            let deadline = match object {
+                Object::Queue(queue, _) => {
+                    waiters += queue.waiters() as u64;
+                    queue.deadlines().min()
+                }
+                Object::Lock(lock) => {
+                    waiters += lock.waiters() as u64;
+                    lock.deadlines().min()
+                }
+                Object::List(_) | Object::Dict(_) => None,
+            };
+            earliest = [earliest, deadline].into_iter().flatten().min();
+        }
+        if let Some(earliest) = earliest
+            && self.engine.poll_timeout().is_none_or(|next| next.0 > earliest)
+        {
+            return Err(format!("S5: the deadline at {earliest} would be slept through"));
+        }
+        if !self.jobs.is_empty() {
+            return Ok(());
+        }
+        self.engine.check().map_err(|error| format!("S6: {error}"))?;
+        if stats.waiters != waiters {
+            return Err(format!("S4: {waiters} calls should wait: {stats:?}"));
+        }
+        self.forget_the_freed();
+        let certain = self.objects.values().all(Object::is_certain);
+        if certain && stats.objects != self.objects.len() as u64 {
+            return Err(format!("S4: {:?} should exist: {stats:?}", self.objects.keys()));
+        }
+        Ok(())
+    }
+
+    /// Drops the models of objects to which no reference is left: from sessions, names, or contents of others that are there.
+    fn forget_the_freed(&mut self) {
+        while self.objects.values().all(Object::is_certain) {
+            let mut referred: BTreeSet<u64> = self.names.values().copied().collect();
+            referred.extend(self.clients.iter().flat_map(|client| client.holds.keys()));
+            self.objects.values().for_each(|object| object.refers(&mut referred));
+            let before = self.objects.len();
+            self.objects.retain(|object, _| referred.contains(object));
+            if self.objects.len() == before {
+                return;
+            }
+        }
+    }
+}
+
+impl Object {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::List(_) => Kind::LIST,
+            Self::Dict(_) => Kind::DICT,
+            Self::Queue(..) => Kind::QUEUE,
+            Self::Lock(_) => Kind::LOCK,
+        }
+    }
+
+    pub(crate) fn is_certain(&self) -> bool {
+        match self {
+            Self::List(states) => states.len() == 1,
+            Self::Dict(states) => states.len() == 1,
+            Self::Queue(..) | Self::Lock(_) => true,
+        }
+    }
+
+    fn refers(&self, referred: &mut BTreeSet<u64>) {
+        let mut visit = |value: &Value| tokens(value, &mut |object| referred.extend([object]));
+        match self {
+            Self::List(states) => states.iter().flat_map(|state| &state.items).for_each(visit),
+            Self::Dict(states) => states
+                .iter()
+                .flat_map(|state| &state.pairs)
+                .for_each(|(_, value)| visit(value)),
+            Self::Queue(queue, _) => queue.values().into_iter().for_each(visit),
+            Self::Lock(_) => {}
+        }
+    }
+}
+
+/// The answer without a fault's detail, which the models do not foretell.
+fn bare(answer: &Answer) -> Answer {
+    match answer {
+        Answer::Fault(code, _) => Answer::Fault(*code, Value::None),
+        Answer::Done(_) => answer.clone(),
+    }
+}
+
+fn read(ticket: Ticket, reply: ReplyRef<'_>) -> Result<Reply> {
+    if reply.number != ticket.2 {
+        return Err(format!("S1: {ticket:?} was answered as call {}", reply.number));
+    }
+    let (answer, handed) = match reply.outcome {
+        Outcome::Fault(fault) => (Answer::Fault(fault.code, fault.detail.clone()), Vec::new()),
+        Outcome::Done { handed, result } => {
+            let value = Raw::check(result, &Limits::default()).and_then(Raw::to_value);
+            (
+                done(value.map_err(|error| format!("S1: {ticket:?} got a malformed value: {error}"))?),
+                handed.to_vec(),
+            )
+        }
+    };
+    Ok(Reply {
+        ticket,
+        answer,
+        handed,
+        delivers: reply.delivers,
+    })
+}

@@ -1,0 +1,485 @@
+//! The simulator: one engine, some fake clients and a virtual clock in one thread.
+//!
+//! Every event is drawn from a seed: calls on all four kinds of objects (nested in one another, named and anonymous), confirms and
+//! declines that come late or never, jobs that finish late, time that passes, references released, clients that die at any moment. The
+//! clients keep the rules of the protocol (a lane has one call at a time, a proxy in use is held); everything else is random.
+//!
+//! After each event the replies are held against the models, and the engine against what can be known from outside:
+//!
+//! - **S1** every reply is the one the model allows, and answers a call that is waiting for it, once;
+//! - **S2** nothing is ever answered to a session that has ended;
+//! - **S3** a reply hands over exactly the references that are in it;
+//! - **S4** the engine counts as many sessions, references, names, waiters and objects as there are;
+//! - **S5** no deadline is slept through, and none fires early;
+//! - **S6** [`Engine::check`] holds whenever no job is out;
+//! - **S7** when every session has ended and the names are gone, nothing is left at all.
+
+use crate::calls::{self, Wish};
+use crate::model::{DictModel, Expected, ListModel, LockModel, QueueModel, Request, Ticket, deadlocks, encode, tokens};
+use crate::random::Random;
+use byproxy::engine::{Call, Caller, Engine, Job, LaneId, Outputs, Peer, SessionId, Settings, Stats, Time};
+use byproxy_proto::op::Operation;
+use byproxy_proto::value::{Token, Value};
+use std::collections::BTreeMap;
+
+/// The server's name in the proxies of a simulated world.
+pub(crate) const INSTANCE: u128 = 0x5eed;
+/// How many clients there are at most at a time.
+const CLIENTS_MAX: usize = 4;
+/// How many objects there are at most, about.
+const OBJECTS_MAX: usize = 14;
+
+pub(crate) type Result<T = ()> = std::result::Result<T, String>;
+
+/// A world under simulation.
+pub(crate) struct Simulator {
+    pub(crate) random: Random,
+    pub(crate) engine: Engine,
+    pub(crate) out: Outputs,
+    now: u64,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) objects: BTreeMap<u64, Object>,
+    pub(crate) names: BTreeMap<String, u64>,
+    /// The replies that the event at hand must cause.
+    pub(crate) expected: BTreeMap<Ticket, Expected>,
+    /// The greatest id seen: new objects have greater ones.
+    pub(crate) newest: u64,
+    /// What happened, if anyone wants to read it.
+    trace: Option<Vec<String>>,
+}
+
+/// A fake client process.
+pub(crate) struct Client {
+    pub(crate) session: u64,
+    pub(crate) lanes: Vec<Lane>,
+    /// References, as handed over and not released.
+    pub(crate) holds: BTreeMap<u64, u64>,
+    /// What was lent to it: queue and delivery number.
+    pub(crate) leases: Vec<(u64, u64)>,
+    /// The tokens it got with locks.
+    pub(crate) tokens: Vec<(u64, u64)>,
+    /// The versions it was told by lists.
+    pub(crate) versions: Vec<(u64, Value)>,
+}
+
+/// One lane of a client: also one thread of it.
+pub(crate) struct Lane {
+    pub(crate) calls: u64,
+    pub(crate) state: LaneState,
+}
+
+pub(crate) enum LaneState {
+    Idle,
+    Waiting(Request),
+    /// The reply to this call on this queue has brought items that are neither confirmed nor declined.
+    Delivered {
+        number: u64,
+        queue: u64,
+    },
+}
+
+/// An object as the models see it.
+pub(crate) enum Object {
+    /// The states it may be in.
+    List(Vec<ListModel>),
+    Dict(Vec<DictModel>),
+    Queue(QueueModel, bool),
+    Lock(LockModel),
+}
+
+/// Runs one seed; an error says what went wrong, and what happened before if `traced`.
+pub(crate) fn run(seed: u64, events: usize, traced: bool) -> Result {
+    let mut simulator = Simulator::new(seed, traced);
+    let done = simulator.live(events).and_then(|()| simulator.die());
+    done.map_err(|error| match &simulator.trace {
+        Some(trace) => format!("{error}\nafter\n{}", trace.join("\n")),
+        None => error,
+    })
+}
+
+impl Simulator {
+    fn new(seed: u64, traced: bool) -> Self {
+        let mut random = Random::new(seed);
+        let small_steps = *random.pick(&[2, 3, 4096]);
+        let settings = Settings {
+            small_steps,
+            ..Settings::default()
+        };
+        Self {
+            random,
+            engine: Engine::new(INSTANCE, settings),
+            out: Outputs::default(),
+            now: 0,
+            clients: Vec::new(),
+            jobs: Vec::new(),
+            objects: BTreeMap::new(),
+            names: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            newest: 0,
+            trace: traced.then(Vec::new),
+        }
+    }
+
+    fn live(&mut self, events: usize) -> Result {
+        for _ in 0..events {
+            self.event()?;
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    /// Everyone dies, in any order; then someone tidies up, and nothing must be left.
+    fn die(&mut self) -> Result {
+        while !self.clients.is_empty() {
+            let victim = self.random.below(self.clients.len());
+            self.kill(victim)?;
+            self.check()?;
+        }
+        self.finish_jobs()?;
+        self.start()?;
+        for name in self.names.keys().cloned().collect::<Vec<_>>() {
+            self.call(
+                0,
+                0,
+                Request {
+                    operation: Operation::Remove,
+                    object: 0,
+                    arguments: vec![Value::from(name)],
+                },
+            )?;
+        }
+        self.finish_jobs()?;
+        self.call(
+            0,
+            0,
+            Request {
+                operation: Operation::Collect,
+                object: 0,
+                arguments: Vec::new(),
+            },
+        )?;
+        self.finish_jobs()?;
+        self.kill(0)?;
+        self.finish_jobs()?;
+        self.engine.check()?;
+        let stats = self.engine.stats();
+        if stats == Stats::default() {
+            Ok(())
+        } else {
+            Err(format!("S7: something is left: {stats:?}"))
+        }
+    }
+
+    fn finish_jobs(&mut self) -> Result {
+        while !self.jobs.is_empty() {
+            self.finish_job()?;
+        }
+        self.check()
+    }
+
+    fn event(&mut self) -> Result {
+        if self.clients.is_empty() {
+            return self.start();
+        }
+        let client = self.random.below(self.clients.len());
+        let lane = self.random.below(self.clients[client].lanes.len());
+        match self.random.below(100) {
+            0..4 if self.clients.len() < CLIENTS_MAX => self.start(),
+            4..7 => self.kill(client),
+            7..16 if !self.jobs.is_empty() => self.finish_job(),
+            16..24 => self.pass_time(),
+            24..30 => self.release(client),
+            _ => match self.clients[client].lanes[lane].state {
+                LaneState::Idle => {
+                    let wish = if self.objects.len() < OBJECTS_MAX {
+                        Wish::Anything
+                    } else {
+                        Wish::NothingNew
+                    };
+                    let (request, refused) = calls::draw(self, client, lane, wish);
+                    if let Some(code) = refused {
+                        let ticket = self.ticket(client, lane);
+                        self.expected
+                            .insert(ticket, Expected::Answer(crate::model::fault(code)));
+                        return self.send(client, lane, request);
+                    }
+                    let collects = request.operation == Operation::Collect;
+                    self.call(client, lane, request)?;
+                    // The models can only tell what is garbage while nothing else is under way.
+                    if collects { self.finish_job() } else { Ok(()) }
+                }
+                LaneState::Delivered { number, .. } => self.settle(client, lane, number),
+                LaneState::Waiting(_) if self.random.percent(50) => self.pass_time(),
+                LaneState::Waiting(_) => Ok(()),
+            },
+        }
+    }
+
+    fn start(&mut self) -> Result {
+        let peer = Peer {
+            pid: 1,
+            name: String::new(),
+        };
+        let session = self
+            .engine
+            .handle_session_start(Time(self.now), peer)
+            .map_err(|fault| fault.to_string())?;
+        let lanes = (0..=self.random.below(3))
+            .map(|_| Lane {
+                calls: 0,
+                state: LaneState::Idle,
+            })
+            .collect();
+        self.clients.push(Client {
+            session: session.0,
+            lanes,
+            holds: BTreeMap::new(),
+            leases: Vec::new(),
+            tokens: Vec::new(),
+            versions: Vec::new(),
+        });
+        self.log(|| format!("session {session} starts"));
+        Ok(())
+    }
+
+    fn kill(&mut self, victim: usize) -> Result {
+        let client = self.clients.remove(victim);
+        self.log(|| format!("session {} dies", client.session));
+        for lane in &client.lanes {
+            if let LaneState::Waiting(request) = &lane.state {
+                self.maybe_done(request);
+            }
+        }
+        for object in self.objects.values_mut() {
+            self.expected.extend(match object {
+                Object::Queue(queue, _) => queue.session_end(client.session),
+                Object::Lock(lock) => lock.session_end(client.session),
+                Object::List(_) | Object::Dict(_) => continue,
+            });
+        }
+        self.engine
+            .handle_session_end(Time(self.now), SessionId(client.session), &mut self.out);
+        self.absorb(None)
+    }
+
+    /// A call that will never be answered may have been done.
+    fn maybe_done(&mut self, request: &Request) {
+        let Request {
+            operation,
+            object,
+            arguments,
+        } = request;
+        if matches!(operation, Operation::ListCopy | Operation::DictCopy) {
+            return;
+        }
+        match self.objects.get_mut(object) {
+            Some(Object::List(states)) => {
+                let after = states.iter().flat_map(|state| state.step(*operation, arguments, None));
+                let after: Vec<ListModel> = after
+                    .map(|(_, state)| state)
+                    .filter(|state| !states.contains(state))
+                    .collect();
+                states.extend(after);
+            }
+            Some(Object::Dict(states)) => {
+                let after = states.iter().flat_map(|state| state.step(*operation, arguments, None));
+                let after: Vec<DictModel> = after
+                    .map(|(_, state)| state)
+                    .filter(|state| !states.contains(state))
+                    .collect();
+                states.extend(after);
+            }
+            _ => {}
+        }
+    }
+
+    fn finish_job(&mut self) -> Result {
+        let job = self.jobs.swap_remove(self.random.below(self.jobs.len()));
+        self.log(|| "a job is done".to_owned());
+        self.engine.handle_job_done(Time(self.now), job.run(), &mut self.out);
+        self.absorb(None)
+    }
+
+    fn pass_time(&mut self) -> Result {
+        let target = self.now + self.random.below(50) as u64;
+        while let Some(Time(next)) = self.engine.poll_timeout().filter(|&Time(next)| next <= target) {
+            self.now = self.now.max(next);
+            self.log(|| format!("time {next}"));
+            for object in self.objects.values_mut() {
+                self.expected.extend(match object {
+                    Object::Queue(queue, _) => queue.expire(next),
+                    Object::Lock(lock) => lock.expire(next),
+                    Object::List(_) | Object::Dict(_) => continue,
+                });
+            }
+            self.engine.handle_timeout(Time(self.now), &mut self.out);
+            self.absorb(None)?;
+            if self.engine.poll_timeout().is_some_and(|Time(again)| again <= self.now) {
+                return Err(format!("S5: at {next} a timeout asks to be called again at once"));
+            }
+        }
+        self.now = target;
+        Ok(())
+    }
+
+    fn release(&mut self, index: usize) -> Result {
+        let pinned = self.pinned(index);
+        let client = &mut self.clients[index];
+        let mut releases = Vec::new();
+        for (&object, held) in &mut client.holds {
+            let free = *held - u64::from(pinned.contains(&object)).min(*held);
+            if free > 0 && self.random.percent(40) {
+                let times = 1 + self.random.next() % free;
+                *held -= times;
+                releases.push((object, times));
+            }
+        }
+        client.holds.retain(|_, held| *held > 0);
+        let session = SessionId(client.session);
+        self.log(|| format!("session {session} releases {releases:?}"));
+        self.engine
+            .handle_release(Time(self.now), session, &releases, &mut self.out);
+        self.absorb(None)
+    }
+
+    /// The objects a client must not let go of now: those its calls under way are about.
+    fn pinned(&self, index: usize) -> Vec<u64> {
+        let mut pinned = Vec::new();
+        for lane in &self.clients[index].lanes {
+            match &lane.state {
+                LaneState::Idle => {}
+                LaneState::Waiting(request) => {
+                    pinned.push(request.object);
+                    request
+                        .arguments
+                        .iter()
+                        .for_each(|argument| tokens(argument, &mut |object| pinned.push(object)));
+                }
+                LaneState::Delivered { queue, .. } => pinned.push(*queue),
+            }
+        }
+        pinned
+    }
+
+    /// A delivery is confirmed, or declined.
+    fn settle(&mut self, client: usize, lane: usize, number: u64) -> Result {
+        let caller = self.caller(client, lane);
+        let ticket = (caller.session.0, caller.lane.0, number);
+        let confirmed = self.random.percent(70);
+        self.log(|| format!("{ticket:?} confirmed {confirmed}"));
+        let queues = self.objects.values_mut().filter_map(|object| match object {
+            Object::Queue(queue, _) => Some(queue),
+            _ => None,
+        });
+        for queue in queues {
+            self.expected.extend(queue.end_flight(ticket, confirmed));
+        }
+        self.clients[client].lanes[lane].state = LaneState::Idle;
+        if confirmed {
+            self.engine
+                .handle_confirm(Time(self.now), caller, number, &mut self.out);
+        } else {
+            self.engine
+                .handle_decline(Time(self.now), caller, number, &mut self.out);
+        }
+        self.absorb(None)
+    }
+
+    /// Makes a call, and says first what it must come to if that can be known.
+    fn call(&mut self, client: usize, lane: usize, request: Request) -> Result {
+        let ticket = self.ticket(client, lane);
+        let thread = (ticket.0, ticket.1);
+        let arguments = &request.arguments;
+        let wait = |index: usize| {
+            arguments
+                .get(index)
+                .and_then(crate::model::as_int)
+                .map(i64::unsigned_abs)
+        };
+        if let Some(Object::Queue(queue, _)) = self.objects.get_mut(&request.object)
+            && request.operation != Operation::QueueAudit
+        {
+            self.expected
+                .extend(queue.call(self.now, ticket, request.operation, arguments));
+        }
+        if let Some(Object::Lock(lock)) = self.objects.get(&request.object) {
+            let locks = self.objects.values().filter_map(|object| match object {
+                Object::Lock(lock) => Some(lock),
+                _ => None,
+            });
+            let deadlock = deadlocks(locks, thread, lock);
+            let Some(Object::Lock(lock)) = self.objects.get_mut(&request.object) else {
+                return Ok(());
+            };
+            self.expected.extend(match request.operation {
+                Operation::LockAcquire => lock.acquire(self.now, ticket, thread.1, wait(1), deadlock),
+                Operation::LockRelease => lock.release(ticket, wait(0)),
+                Operation::LockLeak => lock.leak(ticket, wait(0).unwrap_or(0)),
+                _ => lock.locked(ticket),
+            });
+        }
+        self.send(client, lane, request)
+    }
+
+    fn send(&mut self, client: usize, lane: usize, request: Request) -> Result {
+        let caller = self.caller(client, lane);
+        let ticket = self.ticket(client, lane);
+        self.log(|| format!("{ticket:?} calls {request:?}"));
+        let arguments = encode(&Value::List(request.arguments.clone()));
+        let call = Call {
+            number: ticket.2,
+            operation: request.operation,
+            object: request.object,
+            arguments: &arguments,
+        };
+        let lane = &mut self.clients[client].lanes[lane];
+        lane.calls += 1;
+        lane.state = LaneState::Waiting(request);
+        self.engine.handle_call(Time(self.now), caller, call, &mut self.out);
+        self.absorb(Some(ticket))
+    }
+
+    fn caller(&self, client: usize, lane: usize) -> Caller {
+        Caller {
+            session: SessionId(self.clients[client].session),
+            lane: LaneId(lane as u64),
+        }
+    }
+
+    /// The ticket of the lane's next call.
+    fn ticket(&self, client: usize, lane: usize) -> Ticket {
+        (
+            self.clients[client].session,
+            lane as u64,
+            self.clients[client].lanes[lane].calls,
+        )
+    }
+
+    /// The proxies a client has.
+    pub(crate) fn tokens_of(&self, client: usize) -> Vec<Value> {
+        let held = self.clients[client]
+            .holds
+            .keys()
+            .filter_map(|object| Some((*object, self.objects.get(object)?)));
+        held.map(|(object, held)| {
+            Value::from(Token {
+                instance: INSTANCE,
+                object,
+                kind: held.kind(),
+            })
+        })
+        .collect()
+    }
+
+    /// Whether it is known what every object holds, and no job is out.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.jobs.is_empty() && self.objects.values().all(Object::is_certain)
+    }
+
+    pub(crate) fn log(&mut self, event: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(event());
+        }
+    }
+}
