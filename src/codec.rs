@@ -90,6 +90,7 @@ pub(crate) fn answer<R>(
 }
 
 /// Reads a reply whose value says nothing.
+#[expect(clippy::unnecessary_wraps, reason = "it is one of the ways to read a reply")]
 pub(crate) fn nothing(_: &[u8]) -> Result<()> {
     Ok(())
 }
@@ -117,6 +118,16 @@ pub(crate) fn content(bytes: &[u8]) -> Option<&[u8]> {
         bytes.get(1..).unwrap_or_default()
     } else {
         bytes
+    })
+}
+
+/// Reads a reply that may be anything.
+pub(crate) fn any(bytes: &[u8]) -> Result<Returned> {
+    let value = value::from_slice(bytes, &Limits::default()).map_err(malformed)?;
+    Ok(Returned {
+        value,
+        bytes: bytes.to_vec(),
+        held: references::adopted(),
     })
 }
 
@@ -217,7 +228,7 @@ pub(crate) fn count_in(detail: &Value) -> u64 {
 /// let numbers = manager.list_named::<u32>("names")?;
 /// let Err(Error::WrongType(wrong)) = numbers.pop() else { panic!("a name is no number") };
 /// let returned = wrong.into_returned();
-/// assert_eq!(returned.to_string(), "\"Ada\"");
+/// assert_eq!(returned.to_string(), "'Ada'");
 /// assert_eq!(returned.decode::<String>()?, "Ada");
 /// # Ok::<(), Error>(())
 /// ```
@@ -272,16 +283,9 @@ fn unread(error: DecodeError, bytes: &[u8]) -> Error {
     if error.is_malformed() {
         return malformed(error);
     }
-    match value::from_slice::<Value>(bytes, &Limits::default()) {
-        Ok(value) => {
-            let returned = Returned {
-                value,
-                bytes: bytes.to_vec(),
-                held: references::adopted(),
-            };
-            Error::WrongType(Box::new(WrongType::new(error, returned)))
-        }
-        Err(error) => malformed(error),
+    match any(bytes) {
+        Ok(returned) => Error::WrongType(Box::new(WrongType::new(error, returned))),
+        Err(malformed) => malformed,
     }
 }
 

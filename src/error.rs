@@ -6,7 +6,7 @@
 use crate::codec::Returned;
 use byproxy_proto::address::{Address, AddressError};
 use byproxy_proto::fault::{Fault, FaultCode};
-use byproxy_proto::value::{DecodeError, EncodeError};
+use byproxy_proto::value::{DecodeError, EncodeError, Value};
 use std::fmt;
 use std::io;
 
@@ -21,7 +21,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// use byproxy::{Error, Manager};
 ///
 /// let manager = Manager::embedded()?;
-/// let tickets = manager.list_from::<u32, _>([3, 1, 2])?;
+/// let tickets = manager.list_from::<u32>([3, 1, 2])?;
 /// assert!(matches!(tickets.get(7), Err(Error::IndexOutOfRange(_))));
 /// # Ok::<(), Error>(())
 /// ```
@@ -214,7 +214,8 @@ impl Error {
             FaultCode::Timeout => Self::Timeout,
             FaultCode::Empty => Self::Empty,
             FaultCode::Full => Self::Full,
-            FaultCode::ShutDown => Self::ShutDown,
+            // With a number it is about several items, of which so many were put: only their caller knows what that means.
+            FaultCode::ShutDown if fault.detail == Value::None => Self::ShutDown,
             FaultCode::NoSuchObject => Self::NoSuchObject(fault.message),
             FaultCode::IndexOutOfRange => Self::IndexOutOfRange(fault.message),
             FaultCode::KeyMissing => Self::KeyMissing(fault.message),

@@ -6,10 +6,12 @@ mod backend;
 #[cfg_attr(not(test), expect(dead_code, reason = "managers connect through it"))]
 mod client;
 mod codec;
+mod embedded;
 #[doc(hidden)]
 pub mod engine;
 mod error;
 mod handle;
+mod manager;
 pub mod process;
 mod proxy;
 mod references;
@@ -23,6 +25,7 @@ pub use byproxy_proto::address::{Address, AddressError};
 pub use byproxy_proto::value::{Kind, Value};
 pub use codec::Returned;
 pub use error::{Error, Result, WrongType};
+pub use manager::{Manager, Stats};
 pub use process::{Process, active_children, cpu_count, init};
 pub use proxy::{
     Call, Consumer, Delivery, Departed, DictCalls, DictIter, DictProxy, Element, GetError, GetTimeoutError, Integer,

@@ -126,8 +126,7 @@ pub(crate) fn adopted() -> Vec<Handle> {
 
 /// Takes a reference to an object of a server that this process has a session with.
 pub(crate) fn adopt(backend: &Arc<dyn Backend>, token: Token) -> Result<Handle> {
-    let mut arguments = Vec::with_capacity(16);
-    encode(&([token.object],), &mut arguments, None)?;
+    let arguments = value::to_vec(&([token],), &ARGUMENTS_LIMITS)?;
     let mut handle = None;
     let request = Request {
         operation: Operation::Adopt,

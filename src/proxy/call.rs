@@ -19,7 +19,7 @@ use std::fmt;
 /// use byproxy::Manager;
 ///
 /// let manager = Manager::embedded()?;
-/// let seats = manager.dict_from::<String, u32, _, _>([("G101", 7)])?;
+/// let seats = manager.dict_from::<String, u32>([("G101", 7)])?;
 /// let question = seats.calls().get("G101");
 /// seats.insert("G101", 6)?;
 /// assert_eq!(question.send()?, Some(6));

@@ -152,6 +152,7 @@ macro_rules! integers {
     ($($integer:ty)*) => {$(
         impl sealed::Sealed for $integer {}
 
+        #[allow(clippy::cast_lossless, reason = "there is no From for usize and isize, which are no wider either")]
         impl Integer for $integer {
             const LOWEST: i128 = <$integer>::MIN as i128;
             const HIGHEST: i128 = <$integer>::MAX as i128;

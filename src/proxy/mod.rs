@@ -95,6 +95,8 @@ macro_rules! proxy {
     };
 }
 
+pub(crate) use call::list;
+pub(crate) use element::{Forms, PairForms};
 pub(crate) use proxy;
 
 /// Prints what the server holds; never fails, because a message about something else may be on its way.

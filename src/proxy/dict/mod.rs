@@ -73,7 +73,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let seats = manager.dict_from::<String, u32, _, _>([("G101", 7)])?;
+        /// let seats = manager.dict_from::<String, u32>([("G101", 7)])?;
         /// assert_eq!(seats.get("G101")?, Some(7));
         /// assert_eq!(seats.get("G102")?, None);
         /// # Ok::<(), byproxy::Error>(())
@@ -92,7 +92,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let seats = manager.dict_from::<String, u32, _, _>([("G101", 7)])?;
+        /// let seats = manager.dict_from::<String, u32>([("G101", 7)])?;
         /// assert_eq!((seats.pop("G101")?, seats.pop("G101")?), (Some(7), None));
         /// # Ok::<(), byproxy::Error>(())
         /// ```
@@ -110,7 +110,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let dict = manager.dict_from::<String, u32, _, _>([("a", 1), ("b", 2)])?;
+        /// let dict = manager.dict_from::<String, u32>([("a", 1), ("b", 2)])?;
         /// assert_eq!(dict.popitem()?, Some(("b".to_owned(), 2)));
         /// # Ok::<(), byproxy::Error>(())
         /// ```
@@ -161,7 +161,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let dict = manager.dict_from::<String, u32, _, _>([("a", 1), ("b", 2)])?;
+        /// let dict = manager.dict_from::<String, u32>([("a", 1), ("b", 2)])?;
         /// dict.update([("b", 3), ("c", 4)])?;
         /// assert_eq!(dict.values()?, [1, 3, 4]);
         /// # Ok::<(), byproxy::Error>(())
@@ -178,7 +178,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// assert_eq!(manager.dict_from::<String, u32, _, _>([("a", 1)])?.len()?, 1);
+        /// assert_eq!(manager.dict_from::<String, u32>([("a", 1)])?.len()?, 1);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
         fn len() -> u64 = DictLen() => codec::value;
@@ -191,7 +191,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// assert!(manager.dict_from::<String, u32, _, _>([("a", 1)])?.contains("a")?);
+        /// assert!(manager.dict_from::<String, u32>([("a", 1)])?.contains("a")?);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
         #[doc(alias = "contains_key")]
@@ -206,7 +206,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let dict = manager.dict_from::<String, u32, _, _>([("a", 1)])?;
+        /// let dict = manager.dict_from::<String, u32>([("a", 1)])?;
         /// assert!(dict.delete("a")?);
         /// assert!(!dict.delete("a")?);
         /// # Ok::<(), byproxy::Error>(())
@@ -223,7 +223,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let dict = manager.dict_from::<String, u32, _, _>([("a", 1)])?;
+        /// let dict = manager.dict_from::<String, u32>([("a", 1)])?;
         /// dict.clear()?;
         /// assert!(dict.is_empty()?);
         /// # Ok::<(), byproxy::Error>(())
@@ -239,7 +239,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let dict = manager.dict_from::<String, u32, _, _>([("a", 1)])?;
+        /// let dict = manager.dict_from::<String, u32>([("a", 1)])?;
         /// let copy = dict.copy()?;
         /// copy.insert("b", 2)?;
         /// assert_eq!((dict.len()?, copy.len()?), (1, 2));
@@ -250,6 +250,24 @@ calls! {
 }
 
 impl<K: Element, V: Element> DictProxy<K, V> {
+    /// The same dict, with its keys and values read as other types.
+    ///
+    /// Local: what is of another type after all is an error when it is read. Python: none; types are found at run time
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Value;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let seats = manager.dict_from::<String, u32>([("G101", 7)])?;
+    /// assert_eq!(seats.cast::<String, Value>().get("G101")?, Some(Value::from(7)));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn cast<L: Element, W: Element>(&self) -> DictProxy<L, W> {
+        DictProxy::from_handle(self.handle.clone())
+    }
+
     /// Tells whether there are no keys.
     ///
     /// One round trip. Python: `not d`
@@ -274,7 +292,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let dict = manager.dict_from::<String, u32, _, _>([("b", 1), ("a", 2)])?;
+    /// let dict = manager.dict_from::<String, u32>([("b", 1), ("a", 2)])?;
     /// assert_eq!(dict.keys()?, ["b", "a"]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
@@ -293,7 +311,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let dict = manager.dict_from::<String, u32, _, _>([("b", 1), ("a", 2)])?;
+    /// let dict = manager.dict_from::<String, u32>([("b", 1), ("a", 2)])?;
     /// assert_eq!(dict.values()?, [1, 2]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
@@ -312,7 +330,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let dict = manager.dict_from::<String, u32, _, _>([("b", 1), ("a", 2)])?;
+    /// let dict = manager.dict_from::<String, u32>([("b", 1), ("a", 2)])?;
     /// assert_eq!(dict.items()?, [("b".to_owned(), 1), ("a".to_owned(), 2)]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
@@ -335,7 +353,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let seats = manager.dict_from::<String, u32, _, _>([("G101", 7), ("G102", 3)])?;
+    /// let seats = manager.dict_from::<String, u32>([("G101", 7), ("G102", 3)])?;
     /// let mut free = 0;
     /// for pair in &seats {
     ///     free += pair?.1;
@@ -355,7 +373,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let dict = manager.dict_from::<String, u32, _, _>([("a", 1), ("b", 2)])?;
+    /// let dict = manager.dict_from::<String, u32>([("a", 1), ("b", 2)])?;
     /// assert_eq!(dict.iter_reversed().next().transpose()?, Some(("b".to_owned(), 2)));
     /// # Ok::<(), byproxy::Error>(())
     /// ```

@@ -23,7 +23,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let seats = manager.dict_from::<String, u32, _, _>([("G101", 1)])?;
+    /// let seats = manager.dict_from::<String, u32>([("G101", 1)])?;
     /// let book = |free: &mut u32| {
     ///     let sold = *free > 0;
     ///     *free -= u32::from(sold);
@@ -59,7 +59,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let owners = manager.dict_from::<u32, String, _, _>([(7, "free")])?;
+    /// let owners = manager.dict_from::<u32, String>([(7, "free")])?;
     /// assert!(owners.compare_and_set(7, "free", "Ada")?);
     /// assert!(!owners.compare_and_set(7, "free", "Grace")?);
     /// # Ok::<(), byproxy::Error>(())
@@ -86,7 +86,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let owners = manager.dict_from::<u32, String, _, _>([(7, "Ada")])?;
+    /// let owners = manager.dict_from::<u32, String>([(7, "Ada")])?;
     /// assert!(!owners.compare_and_delete(7, "Grace")?);
     /// assert!(owners.compare_and_delete(7, "Ada")?);
     /// # Ok::<(), byproxy::Error>(())
@@ -160,7 +160,7 @@ impl<K: Element, V: Integer> DictProxy<K, V> {
     /// use byproxy::Error;
     ///
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let counters = manager.dict_from::<String, u8, _, _>([("a", 250)])?;
+    /// let counters = manager.dict_from::<String, u8>([("a", 250)])?;
     /// assert_eq!(counters.fetch_add("a", 5)?, 250);
     /// assert!(matches!(counters.fetch_add("a", 1), Err(Error::Overflow(_))));
     /// assert_eq!(counters.get("a")?, Some(255));
@@ -206,7 +206,7 @@ impl<K: Element, V: Integer> DictProxy<K, V> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let seats = manager.dict_from::<String, u32, _, _>([("G101", 1)])?;
+    /// let seats = manager.dict_from::<String, u32>([("G101", 1)])?;
     /// assert_eq!(seats.fetch_sub("G101", 1)?, 1);
     /// assert!(seats.fetch_sub("G101", 1).is_err(), "there is no seat less than none");
     /// # Ok::<(), byproxy::Error>(())

@@ -68,7 +68,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([1])?;
+        /// let list = manager.list_from::<u32>([1])?;
         /// list.extend([2, 3])?;
         /// assert_eq!(list.to_vec()?, [1, 2, 3]);
         /// # Ok::<(), byproxy::Error>(())
@@ -84,7 +84,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([1, 3])?;
+        /// let list = manager.list_from::<u32>([1, 3])?;
         /// list.insert(1, 2)?;
         /// list.insert(100, 4)?;
         /// assert_eq!(list.to_vec()?, [1, 2, 3, 4]);
@@ -103,7 +103,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([1, 2])?;
+        /// let list = manager.list_from::<u32>([1, 2])?;
         /// assert_eq!((list.pop()?, list.pop()?, list.pop()?), (Some(2), Some(1), None));
         /// # Ok::<(), byproxy::Error>(())
         /// ```
@@ -122,7 +122,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([1, 2, 3])?;
+        /// let list = manager.list_from::<u32>([1, 2, 3])?;
         /// assert_eq!(list.pop_at(0)?, 1);
         /// assert_eq!(list.to_vec()?, [2, 3]);
         /// # Ok::<(), byproxy::Error>(())
@@ -137,7 +137,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<String, _>(["a", "b", "a"])?;
+        /// let list = manager.list_from::<String>(["a", "b", "a"])?;
         /// assert!(list.remove("a")?);
         /// assert_eq!(list.to_vec()?, ["b", "a"]);
         /// assert!(!list.remove("z")?);
@@ -153,7 +153,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<String, _>(["a", "b"])?;
+        /// let list = manager.list_from::<String>(["a", "b"])?;
         /// assert_eq!(list.index("b")?, Some(1));
         /// assert_eq!(list.index("z")?, None);
         /// # Ok::<(), byproxy::Error>(())
@@ -170,7 +170,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<String, _>(["a", "b", "a"])?;
+        /// let list = manager.list_from::<String>(["a", "b", "a"])?;
         /// assert_eq!(list.index_in("a", 1..)?, Some(2));
         /// # Ok::<(), byproxy::Error>(())
         /// ```
@@ -185,7 +185,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([7, 8, 7])?;
+        /// let list = manager.list_from::<u32>([7, 8, 7])?;
         /// assert_eq!(list.count(7)?, 2);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
@@ -199,7 +199,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([1, 2, 3])?;
+        /// let list = manager.list_from::<u32>([1, 2, 3])?;
         /// list.reverse()?;
         /// assert_eq!(list.to_vec()?, [3, 2, 1]);
         /// # Ok::<(), byproxy::Error>(())
@@ -215,7 +215,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([3, 1, 2])?;
+        /// let list = manager.list_from::<u32>([3, 1, 2])?;
         /// list.sort()?;
         /// assert_eq!(list.to_vec()?, [1, 2, 3]);
         /// # Ok::<(), byproxy::Error>(())
@@ -230,7 +230,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([3, 1, 2])?;
+        /// let list = manager.list_from::<u32>([3, 1, 2])?;
         /// list.sort_descending()?;
         /// assert_eq!(list.to_vec()?, [3, 2, 1]);
         /// # Ok::<(), byproxy::Error>(())
@@ -245,7 +245,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// assert_eq!(manager.list_from::<u32, _>([3, 1])?.len()?, 2);
+        /// assert_eq!(manager.list_from::<u32>([3, 1])?.len()?, 2);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
         fn len() -> u64 = ListLen() => codec::value;
@@ -258,7 +258,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// assert!(manager.list_from::<String, _>(["a"])?.contains("a")?);
+        /// assert!(manager.list_from::<String>(["a"])?.contains("a")?);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
         fn contains(item: impl IntoElement<T>) -> bool = ListContains(item.form()) => codec::value;
@@ -274,7 +274,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([1, 2, 3])?;
+        /// let list = manager.list_from::<u32>([1, 2, 3])?;
         /// assert_eq!((list.get(0)?, list.get(-1)?), (1, 3));
         /// assert!(list.get(3).is_err());
         /// # Ok::<(), byproxy::Error>(())
@@ -292,7 +292,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([1, 2])?;
+        /// let list = manager.list_from::<u32>([1, 2])?;
         /// list.set(-1, 9)?;
         /// assert_eq!(list.to_vec()?, [1, 9]);
         /// # Ok::<(), byproxy::Error>(())
@@ -311,7 +311,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([1, 2])?;
+        /// let list = manager.list_from::<u32>([1, 2])?;
         /// list.delete(0)?;
         /// assert_eq!(list.to_vec()?, [2]);
         /// # Ok::<(), byproxy::Error>(())
@@ -331,7 +331,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([1, 2, 3, 4])?;
+        /// let list = manager.list_from::<u32>([1, 2, 3, 4])?;
         /// assert_eq!(list.slice(1..3)?, [2, 3]);
         /// assert_eq!(list.slice(-2..)?, [3, 4]);
         /// assert_eq!(list.slice(3..100)?, [4]);
@@ -348,7 +348,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([1, 2, 3])?;
+        /// let list = manager.list_from::<u32>([1, 2, 3])?;
         /// list.set_slice(0..2, [7, 8, 9])?;
         /// assert_eq!(list.to_vec()?, [7, 8, 9, 3]);
         /// # Ok::<(), byproxy::Error>(())
@@ -365,7 +365,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([1, 2, 3])?;
+        /// let list = manager.list_from::<u32>([1, 2, 3])?;
         /// list.delete_slice(1..)?;
         /// assert_eq!(list.to_vec()?, [1]);
         /// # Ok::<(), byproxy::Error>(())
@@ -380,7 +380,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([1])?;
+        /// let list = manager.list_from::<u32>([1])?;
         /// list.clear()?;
         /// assert!(list.is_empty()?);
         /// # Ok::<(), byproxy::Error>(())
@@ -396,7 +396,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([1])?;
+        /// let list = manager.list_from::<u32>([1])?;
         /// let copy = list.copy()?;
         /// copy.append(2)?;
         /// assert_eq!((list.len()?, copy.len()?), (1, 2));
@@ -412,7 +412,7 @@ calls! {
         ///
         /// ```
         /// # let manager = byproxy::Manager::embedded()?;
-        /// let list = manager.list_from::<u32, _>([1, 2])?;
+        /// let list = manager.list_from::<u32>([1, 2])?;
         /// list.repeat(2)?;
         /// assert_eq!(list.to_vec()?, [1, 2, 1, 2]);
         /// # Ok::<(), byproxy::Error>(())
@@ -422,6 +422,24 @@ calls! {
 }
 
 impl<T: Element> ListProxy<T> {
+    /// The same list, with its items read as another type.
+    ///
+    /// Local: an item that is of another type after all is an error when it is read. Python: none; types are found at run time
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Value;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let numbers = manager.list_from::<u32>([7])?;
+    /// assert_eq!(numbers.cast::<Value>().get(0)?, Value::from(7));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn cast<U: Element>(&self) -> ListProxy<U> {
+        ListProxy::from_handle(self.handle.clone())
+    }
+
     /// Tells whether there are no items.
     ///
     /// One round trip. Python: `not l`
@@ -445,7 +463,7 @@ impl<T: Element> ListProxy<T> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let list = manager.list_from::<u32, _>([1])?;
+    /// let list = manager.list_from::<u32>([1])?;
     /// assert_eq!(list.concat([2, 3])?.to_vec()?, [1, 2, 3]);
     /// assert_eq!(list.to_vec()?, [1]);
     /// # Ok::<(), byproxy::Error>(())
@@ -465,7 +483,7 @@ impl<T: Element> ListProxy<T> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// assert_eq!(manager.list_from::<u32, _>([1, 2])?.to_vec()?, [1, 2]);
+    /// assert_eq!(manager.list_from::<u32>([1, 2])?.to_vec()?, [1, 2]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn to_vec(&self) -> Result<Vec<T>> {
@@ -487,7 +505,7 @@ impl<T: Element> ListProxy<T> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let list = manager.list_from::<u32, _>(0..10_000)?;
+    /// let list = manager.list_from::<u32>(0..10_000)?;
     /// let sum = list.iter().sum::<Result<u32, _>>()?;
     /// assert_eq!(sum, 49_995_000);
     /// # Ok::<(), byproxy::Error>(())

@@ -24,7 +24,7 @@ impl<T: Element> ListProxy<T> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let list = manager.list_from::<Vec<u32>, _>([vec![1]])?;
+    /// let list = manager.list_from::<Vec<u32>>([vec![1]])?;
     /// let length = list.modify(0, |inner| {
     ///     inner.push(2);
     ///     inner.len()
@@ -59,7 +59,7 @@ impl<T: Element> ListProxy<T> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let list = manager.list_from::<String, _>(["ccc", "a", "bb"])?;
+    /// let list = manager.list_from::<String>(["ccc", "a", "bb"])?;
     /// list.modify_all(|items| items.sort_by_key(String::len))?;
     /// assert_eq!(list.to_vec()?, ["a", "bb", "ccc"]);
     /// # Ok::<(), byproxy::Error>(())
@@ -88,7 +88,7 @@ impl<T: Element> ListProxy<T> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let seats = manager.list_from::<String, _>(["free", "free"])?;
+    /// let seats = manager.list_from::<String>(["free", "free"])?;
     /// assert!(seats.compare_and_set(0, "free", "Ada")?);
     /// assert!(!seats.compare_and_set(0, "free", "Grace")?);
     /// # Ok::<(), byproxy::Error>(())
@@ -135,7 +135,7 @@ impl<T: Integer> ListProxy<T> {
     /// use byproxy::Error;
     ///
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let counters = manager.list_from::<u8, _>([0, 250])?;
+    /// let counters = manager.list_from::<u8>([0, 250])?;
     /// assert_eq!(counters.fetch_add(1, 5)?, 250);
     /// assert!(matches!(counters.fetch_add(1, 1), Err(Error::Overflow(_))));
     /// assert_eq!(counters.get(1)?, 255);
@@ -158,7 +158,7 @@ impl<T: Integer> ListProxy<T> {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let seats = manager.list_from::<u32, _>([1])?;
+    /// let seats = manager.list_from::<u32>([1])?;
     /// assert_eq!(seats.fetch_sub(0, 1)?, 1);
     /// assert!(seats.fetch_sub(0, 1).is_err(), "there is no seat less than none");
     /// # Ok::<(), byproxy::Error>(())

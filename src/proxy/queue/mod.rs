@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::proxy::call::calls;
 use crate::proxy::element::{Element, Forms, IntoElement};
 use crate::proxy::proxy;
+use byproxy_proto::fault::FaultCode;
 use byproxy_proto::op::{Operation, Wait};
 use serde::Serialize;
 use std::time::Duration;
@@ -160,6 +161,25 @@ calls! {
 }
 
 impl<T: Element> QueueProxy<T> {
+    /// The same queue, with its items read as another type.
+    ///
+    /// Local: an item that is of another type after all is an error when it is read. Python: none; types are found at run time
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Value;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let numbers = manager.queue::<u32>(0)?;
+    /// numbers.put(7)?;
+    /// assert_eq!(numbers.cast::<Value>().get()?, Value::from(7));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn cast<U: Element>(&self) -> QueueProxy<U> {
+        QueueProxy::from_handle(self.handle.clone())
+    }
+
     /// Puts an item, and waits for room if the queue has a bound.
     ///
     /// One round trip, and the wait. Python: `q.put(x)`
@@ -257,6 +277,9 @@ impl<T: Element> QueueProxy<T> {
         let sent = &(Forms::new(&items), Wait::FOREVER);
         let put: usize = match self.ask(Operation::QueuePutMany, Wait::FOREVER, sent, codec::value) {
             Err(Error::ShutDown) => 0,
+            Err(Error::Fault(fault)) if fault.code == FaultCode::ShutDown => {
+                usize::try_from(codec::count_in(&fault.detail)).unwrap_or(usize::MAX)
+            }
             outcome => outcome.map_err(PutManyError::Other)?,
         };
         if put >= items.len() {

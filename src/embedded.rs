@@ -1,0 +1,326 @@
+//! A backend without a server: an engine in this process, driven by the threads that call it.
+//!
+//! No socket, no thread of its own, no timer. A call runs in its caller's thread, and so does a long operation that the engine hands
+//! out as a job. A caller that must wait parks until another thread's call posts its reply, or until its own deadline, when it tells
+//! the engine the time itself. A call answered at once allocates nothing here: outputs are a thread's own and keep their buffers.
+
+use crate::backend::{Answer, Backend, Request, thread_number};
+use crate::engine::{
+    Call, Caller, Engine, LaneId, Outcome, Output, Outputs, Peer, Reply, ReplyRef, SessionId, Settings, Time,
+};
+use crate::error::{Error, Result};
+use crate::registry;
+use byproxy_proto::address::Address;
+use parking_lot::Mutex;
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+thread_local! {
+    static OUTPUTS: Cell<Option<Box<Outputs>>> = const { Cell::new(None) };
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// An engine in this process and this process's one session with it.
+pub(crate) struct Embedded {
+    engine: Engine,
+    session: SessionId,
+    start: Instant,
+    open: AtomicBool,
+    /// Calls that were not answered at once, by lane and number.
+    waiting: Mutex<HashMap<(LaneId, u64), Slot>>,
+}
+
+/// Where a caller and its reply meet, whichever is first.
+enum Slot {
+    Waiting(Thread),
+    Arrived(Reply),
+}
+
+impl Embedded {
+    /// A new engine, without objects.
+    pub(crate) fn new(instance: u128, settings: Settings) -> Result<Arc<Self>> {
+        let engine = Engine::new(instance, settings);
+        let peer = Peer {
+            pid: std::process::id(),
+            name: program_name(),
+        };
+        let session = engine.handle_session_start(Time(0), peer)?;
+        let (start, open, waiting) = (Instant::now(), AtomicBool::new(true), Mutex::default());
+        Ok(Arc::new(Self {
+            engine,
+            session,
+            start,
+            open,
+            waiting,
+        }))
+    }
+
+    #[inline]
+    fn now(&self) -> Time {
+        // 584 years fit.
+        Time(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Gives a reply to its reader, and confirms what it delivers.
+    #[inline]
+    fn finish(&self, caller: Caller, reply: ReplyRef<'_>, visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
+        match reply.outcome {
+            Outcome::Fault(fault) => Err(Error::from_fault(fault.clone())),
+            Outcome::Done { handed, result } if reply.delivers => {
+                let delivery = Delivery {
+                    embedded: self,
+                    caller,
+                    number: reply.number,
+                };
+                visit(Answer { handed, result });
+                delivery.confirm();
+                Ok(())
+            }
+            Outcome::Done { handed, result } => {
+                visit(Answer { handed, result });
+                Ok(())
+            }
+        }
+    }
+
+    /// Does what the engine asks for besides the reply to the call at hand: posts replies, runs jobs.
+    #[inline]
+    fn settle(&self, outputs: &mut Outputs) {
+        let mut drained = outputs.drain();
+        if let Some(first) = drained.next() {
+            let mut left = VecDeque::from([first]);
+            left.extend(drained);
+            self.settle_all(left);
+        }
+    }
+
+    #[cold]
+    fn settle_all(&self, mut left: VecDeque<Output>) {
+        while let Some(output) = left.pop_front() {
+            match output {
+                Output::Reply { to, reply } => self.post(to, reply),
+                Output::Job(job) => {
+                    let done = job.run();
+                    let mut outputs = Scratch::take();
+                    self.engine.handle_job_done(self.now(), done, outputs.get());
+                    left.extend(outputs.get().drain());
+                }
+                Output::Shutdown => left.extend(self.end()),
+            }
+        }
+    }
+
+    fn post(&self, to: Caller, reply: Reply) {
+        let slot = (to.lane, reply.number);
+        let reader = self.waiting.lock().insert(slot, Slot::Arrived(reply));
+        if let Some(Slot::Waiting(thread)) = reader {
+            thread.unpark();
+        }
+    }
+
+    /// Parks until the reply is there. At its deadline the caller tells the engine the time, which answers the call.
+    #[cold]
+    fn wait(&self, caller: Caller, number: u64, mut deadline: Option<Time>) -> Result<Reply> {
+        let key = (caller.lane, number);
+        loop {
+            {
+                let mut waiting = self.waiting.lock();
+                if let Some(Slot::Arrived(reply)) = waiting.insert(key, Slot::Waiting(thread::current())) {
+                    waiting.remove(&key);
+                    return Ok(reply);
+                }
+                // Whoever ends the session stores this before it looks for threads to wake.
+                if !self.is_open() {
+                    waiting.remove(&key);
+                    return Err(gone());
+                }
+            }
+            let now = self.now();
+            match deadline {
+                None => thread::park(),
+                Some(due) if now < due => thread::park_timeout(Duration::from_nanos(due.0 - now.0)),
+                Some(_) => {
+                    let mut outputs = Scratch::take();
+                    self.engine.handle_timeout(now, outputs.get());
+                    self.settle(outputs.get());
+                    deadline = None;
+                }
+            }
+        }
+    }
+
+    /// Ends the session, if it has not ended, and returns what is left to do.
+    fn end(&self) -> Vec<Output> {
+        if !self.open.swap(false, Ordering::SeqCst) {
+            return Vec::new();
+        }
+        let mut outputs = Scratch::take();
+        self.engine.handle_session_end(self.now(), self.session, outputs.get());
+        for slot in self.waiting.lock().values() {
+            if let Slot::Waiting(thread) = slot {
+                thread.unpark();
+            }
+        }
+        outputs.get().drain().collect()
+    }
+}
+
+impl Backend for Embedded {
+    #[inline]
+    fn instance(&self) -> u128 {
+        self.engine.instance()
+    }
+
+    fn address(&self) -> Option<Address> {
+        None
+    }
+
+    #[inline]
+    fn call(&self, request: Request<'_>, visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
+        if !self.is_open() {
+            return Err(gone());
+        }
+        let caller = Caller {
+            session: self.session,
+            lane: LaneId(thread_number()),
+        };
+        let number = CALLS.get().wrapping_add(1);
+        CALLS.set(number);
+        let Request {
+            operation,
+            object,
+            arguments,
+            wait,
+        } = request;
+        let mut outputs = Scratch::take();
+        let now = self.now();
+        self.engine.handle_call(
+            now,
+            caller,
+            Call {
+                number,
+                operation,
+                object,
+                arguments,
+            },
+            outputs.get(),
+        );
+        self.settle(outputs.get());
+        if let Some(reply) = outputs.get().immediate() {
+            return self.finish(caller, reply, visit);
+        }
+        drop(outputs);
+        let deadline = wait.nanoseconds().map(|nanoseconds| now.after(nanoseconds));
+        let deadline = deadline.filter(|_| operation.properties().may_block);
+        let reply = self.wait(caller, number, deadline)?;
+        self.finish(caller, reply.as_ref(), visit)
+    }
+
+    fn release(&self, object: u64) {
+        if self.is_open() {
+            let mut outputs = Scratch::take();
+            self.engine
+                .handle_release(self.now(), self.session, &[(object, 1)], outputs.get());
+            self.settle(outputs.get());
+        }
+    }
+
+    #[inline]
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    fn close(&self) {
+        self.settle_all(self.end().into());
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        registry::forget(self.engine.instance());
+    }
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded")
+            .field("open", &self.is_open())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Items that are the engine's until their reader has returned; if it panics they go back to where they were.
+struct Delivery<'a> {
+    embedded: &'a Embedded,
+    caller: Caller,
+    number: u64,
+}
+
+impl Delivery<'_> {
+    fn confirm(self) {
+        let Self {
+            embedded,
+            caller,
+            number,
+        } = self;
+        std::mem::forget(self);
+        let mut outputs = Scratch::take();
+        embedded
+            .engine
+            .handle_confirm(embedded.now(), caller, number, outputs.get());
+        embedded.settle(outputs.get());
+    }
+}
+
+impl Drop for Delivery<'_> {
+    fn drop(&mut self) {
+        let mut outputs = Scratch::take();
+        self.embedded
+            .engine
+            .handle_decline(self.embedded.now(), self.caller, self.number, outputs.get());
+        self.embedded.settle(outputs.get());
+    }
+}
+
+/// This thread's outputs while a call uses them; a call made meanwhile gets others.
+struct Scratch(Option<Box<Outputs>>);
+
+impl Scratch {
+    #[inline]
+    fn take() -> Self {
+        Self(OUTPUTS.try_with(Cell::take).ok().flatten())
+    }
+
+    #[inline]
+    fn get(&mut self) -> &mut Outputs {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl Drop for Scratch {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(mut outputs) = self.0.take() {
+            outputs.clear();
+            // The outermost call's outputs are put back last and stay: theirs have grown to what calls need.
+            let _ = OUTPUTS.try_with(|kept| kept.set(Some(outputs)));
+        }
+    }
+}
+
+#[cold]
+fn gone() -> Error {
+    Error::Gone("this manager was shut down".to_owned())
+}
+
+/// What this program calls itself in a server's books.
+fn program_name() -> String {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&program).file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}

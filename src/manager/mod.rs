@@ -1,0 +1,310 @@
+//! `Manager`: where shared objects are made and found.
+
+mod create;
+mod stats;
+
+pub use stats::Stats;
+
+use crate::backend::Backend;
+use crate::codec;
+use crate::embedded::Embedded;
+use crate::engine::Settings;
+use crate::error::{Error, Result};
+use crate::proxy::{Call, list};
+use crate::registry;
+use byproxy_proto::address::Address;
+use byproxy_proto::op::{Operation, Wait};
+use byproxy_proto::value::Value;
+use serde::Serialize;
+use std::fmt;
+use std::sync::Arc;
+
+/// How much of an object [`Manager::show`] prints, in bytes.
+const SHOWN_BYTES_MAX: u64 = 1 << 20;
+
+/// A connection to a server of shared objects, from which proxies are made.
+///
+/// [`Manager::embedded`] hosts the objects in this process, for its threads.
+/// A clone is another handle to the same server.
+///
+/// Objects without a name live as long as something refers to them: a proxy in any process, or another object. Named ones live until
+/// their name is [removed](Manager::remove).
+///
+/// Python: `multiprocessing.Manager`
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::Manager;
+///
+/// let manager = Manager::embedded()?;
+/// let seats = manager.dict_from::<String, u32>([("G101", 2)])?;
+/// std::thread::scope(|scope| {
+///     for _ in 0..2 {
+///         scope.spawn(|| seats.modify("G101", |free| *free -= 1));
+///     }
+/// });
+/// assert_eq!(seats.get("G101")?, Some(0));
+/// # Ok::<(), byproxy::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Manager {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+}
+
+impl Manager {
+    /// Hosts objects in this process, for its threads: no server, no socket, no thread.
+    ///
+    /// A call runs in its caller's thread, long ones such as sorting included. Proxies can't be sent to other processes.
+    ///
+    /// Local. Python: none; a manager without a process
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = byproxy::Manager::embedded()?;
+    /// assert_eq!(manager.address(), None);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn embedded() -> Result<Self> {
+        Self::embedded_with(Settings::default())
+    }
+
+    pub(crate) fn embedded_with(settings: Settings) -> Result<Self> {
+        let backend: Arc<dyn Backend> = Embedded::new(random_number()?, settings)?;
+        Ok(Self::over(registry::enter(backend)))
+    }
+
+    fn over(backend: Arc<dyn Backend>) -> Self {
+        Self {
+            inner: Arc::new(Inner { backend }),
+        }
+    }
+
+    /// Where the server listens; `None` if it is this process.
+    ///
+    /// Local. Python: `manager.address`
+    pub fn address(&self) -> Option<Address> {
+        self.inner.backend.address()
+    }
+
+    /// Returns when the server has answered.
+    ///
+    /// One round trip.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = byproxy::Manager::embedded()?;
+    /// manager.ping()?;
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn ping(&self) -> Result<()> {
+        self.ask(Operation::Ping, &list!(), codec::nothing)
+    }
+
+    /// Returns the names of objects, sorted, each with what the object is: `list`, `dict`, `queue`, `lock`.
+    ///
+    /// One round trip.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// manager.list_named::<u32>("sold")?;
+    /// assert_eq!(manager.names()?, [("sold".to_owned(), "list".to_owned())]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn names(&self) -> Result<Vec<(String, String)>> {
+        self.ask(Operation::Names, &list!(), codec::value)
+    }
+
+    /// Takes a name away, and tells whether there was an object of this name. The object lives on while something refers to it.
+    ///
+    /// One round trip.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let sold = manager.list_named::<u32>("sold")?;
+    /// assert!(manager.remove("sold")?);
+    /// sold.append(1)?;
+    /// assert!(manager.list_named::<u32>("sold")?.is_empty()?, "another list");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "unlink")]
+    pub fn remove(&self, name: &str) -> Result<bool> {
+        self.ask(Operation::Remove, &(name,), codec::value)
+    }
+
+    /// Prints the contents of a named object, shortened if they are long, as a proxy's `Display` does.
+    ///
+    /// Two round trips.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchObject`] if there is no object of this name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// manager.list_named::<u32>("sold")?.extend([1, 2])?;
+    /// assert_eq!(manager.show("sold")?, "[1, 2]");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn show(&self, name: &str) -> Result<String> {
+        // The answer holds a reference until the object has been printed.
+        let opened = self.ask(Operation::Open, &(name,), codec::any)?;
+        let Value::Proxy(token) = *opened else {
+            return Err(Error::NoSuchObject(format!("no object has the name `{name}`")));
+        };
+        let sent = &(SHOWN_BYTES_MAX,);
+        codec::call_object(
+            &self.inner.backend,
+            Operation::Show,
+            token.object,
+            Wait::TRY,
+            sent,
+            codec::value,
+        )
+    }
+
+    /// Returns how much there is at the server: objects, references, sessions, waiting calls, bytes.
+    ///
+    /// One round trip. Python: `manager._number_of_objects()`, `manager._debug_info()`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = byproxy::Manager::embedded()?;
+    /// let list = manager.list::<u32>()?;
+    /// assert_eq!(manager.stats()?.objects, 1);
+    /// drop(list);
+    /// assert_eq!(manager.stats()?.objects, 0);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "number_of_objects")]
+    #[doc(alias = "debug_info")]
+    pub fn stats(&self) -> Result<Stats> {
+        self.ask(Operation::Stats, &list!(), codec::value)
+    }
+
+    /// Frees the objects that only refer to each other, such as a list that contains itself, and returns how many those were.
+    ///
+    /// One round trip. Python: `gc.collect()`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::{ListProxy, Manager};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Node {
+    ///     next: Option<ListProxy<Node>>,
+    /// }
+    ///
+    /// let manager = Manager::embedded()?;
+    /// let ring = manager.list::<Node>()?;
+    /// ring.append(Node { next: Some(ring.clone()) })?;
+    /// drop(ring);
+    /// assert_eq!(manager.stats()?.objects, 1);
+    /// assert_eq!(manager.collect()?, 1);
+    /// assert_eq!(manager.stats()?.objects, 0);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "gc")]
+    pub fn collect(&self) -> Result<u64> {
+        self.ask(Operation::Collect, &list!(), codec::value)
+    }
+
+    /// Makes a call that was described before.
+    ///
+    /// One round trip, as the method of the same name.
+    ///
+    /// # Errors
+    /// [`Error::ForeignProxy`] if the call is to an object of another server; otherwise those of the method.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let list = manager.list::<u32>()?;
+    /// let calls = [list.calls().append(1), list.calls().append(2)];
+    /// for call in calls {
+    ///     manager.call(call)?;
+    /// }
+    /// assert_eq!(list.to_vec()?, [1, 2]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn call<R>(&self, call: Call<R>) -> Result<R> {
+        if call.instance() == self.inner.backend.instance() {
+            call.send()
+        } else {
+            Err(Error::ForeignProxy(format!(
+                "{call:?} is of another server than this manager"
+            )))
+        }
+    }
+
+    /// Ends the server and all objects with it; every proxy answers [`Error::Gone`] from now on. Once more does nothing.
+    ///
+    /// Python: `manager.shutdown()`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::{Error, Manager};
+    ///
+    /// let manager = Manager::embedded()?;
+    /// let list = manager.list::<u32>()?;
+    /// manager.shutdown()?;
+    /// manager.shutdown()?;
+    /// assert!(matches!(list.append(1), Err(Error::Gone(_))));
+    /// assert_eq!(list.to_string(), "<gone>");
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn shutdown(&self) -> Result<()> {
+        let ended = match self.ask(Operation::Shutdown, &list!(), codec::nothing) {
+            Err(Error::Gone(_) | Error::OutcomeUnknown { .. }) => Ok(()),
+            outcome => outcome,
+        };
+        if ended.is_ok() {
+            self.inner.backend.close();
+        }
+        ended
+    }
+
+    fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+        codec::call_object(&self.inner.backend, operation, 0, Wait::TRY, sent, read)
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address() {
+            Some(address) => write!(f, "Manager({address})"),
+            None => f.write_str("Manager(embedded)"),
+        }
+    }
+}
+
+/// The random number that tells this server from all others.
+fn random_number() -> Result<u128> {
+    let mut bytes = [0; 16];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    match filled {
+        Ok(16) => Ok(u128::from_ne_bytes(bytes)),
+        Ok(_) => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        Err(error) => Err(error.into()),
+    }
+    .map_err(|source| Error::Io {
+        context: "can't draw a random number",
+        source,
+    })
+}

@@ -1,0 +1,21 @@
+//! How much there is at a server.
+
+use serde::Deserialize;
+
+/// How much there is at a server at one moment; see [`Manager::stats`](crate::Manager::stats).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Objects that exist.
+    pub objects: u64,
+    /// References that processes hold to them.
+    pub references: u64,
+    /// Processes that are connected.
+    pub sessions: u64,
+    /// Calls that wait.
+    pub waiters: u64,
+    /// Bytes that the contents of objects occupy.
+    pub bytes: u64,
+    /// Names of objects.
+    pub names: u64,
+}
