@@ -1,0 +1,22 @@
+//! What shared objects promise, held against every backend.
+//!
+//! One file per noun; each test runs once for every way to reach an engine (see [`support`]), and after each the server's counters must
+//! be back to what they were: nothing leaks, nothing is freed twice.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "numbers here are small"
+)]
+
+#[macro_use]
+mod support;
+
+mod dict;
+mod limits;
+mod list;
+mod lock;
+mod manager;
+mod queue;
+mod references;
+mod wrong_type;
