@@ -3,7 +3,9 @@
 mod dict;
 mod jobs;
 mod list;
+mod lock;
 mod manager;
+mod queue;
 mod references;
 
 use super::{Call, Caller, Engine, Job, LaneId, ObjectId, Outcome, Output, Outputs, Peer, SessionId, Settings, Time};
@@ -112,6 +114,25 @@ impl Driver {
                 Output::Shutdown => self.shutdown = true,
             }
         }
+    }
+
+    /// What a call was answered, if it was.
+    fn reply(&mut self, number: u64) -> Option<Result<Value, Fault>> {
+        self.answers
+            .remove(&number)
+            .map(|answered| answered.map(|(value, _)| value))
+    }
+
+    /// What a call was granted, if it was answered.
+    fn answer(&mut self, number: u64) -> Option<Value> {
+        self.reply(number).map(|answered| answered.expect("a grant"))
+    }
+
+    /// Moves time on.
+    fn pass_to(&mut self, now: u64) {
+        self.now = now;
+        self.engine.handle_timeout(Time(now), &mut self.out);
+        self.take_outputs();
     }
 
     /// Runs the oldest job, if there is one.
