@@ -18,7 +18,6 @@ mod references;
 mod registry;
 pub mod server;
 mod sys;
-#[cfg_attr(not(test), expect(dead_code, reason = "managers connect through it"))]
 mod transport;
 
 pub use byproxy_proto::address::{Address, AddressError};

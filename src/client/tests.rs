@@ -63,8 +63,8 @@ fn memory() -> MemoryServer {
 fn on_both(test: impl Fn(&Arc<Remote>)) {
     let served = Served::start();
     test(&served.connect());
-    let server = memory();
-    test(&Remote::connect_in_memory(server.host(), Options::default()).unwrap());
+    let twin = memory();
+    test(&Remote::connect_in_memory(twin.host(), Options::default()).unwrap());
 }
 
 /// Makes a call and returns what it hands over and its result.

@@ -190,11 +190,12 @@ impl Driver {
             };
             let (consumed, verdict) = visit.handle_all(inbound, bytes);
             if consumed < bytes.len() {
-                inbound.pending = if fresh {
-                    bytes.get(consumed..).unwrap_or_default().to_vec()
-                } else {
-                    pending.split_off(consumed)
-                };
+                if fresh {
+                    pending = bytes.get(consumed..).unwrap_or_default().to_vec();
+                } else if consumed > 0 {
+                    pending.drain(..consumed);
+                }
+                inbound.pending = pending;
             }
             self.write(connection, session_of(&inbound.role), replies);
             if verdict != Verdict::Open {

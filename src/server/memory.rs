@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use super::Limits;
 use super::connection::Connection;
 use super::driver::{Driver, Scratch};
 use super::worker::Worker;
-use super::{Limits, Stats};
 use crate::engine::{Engine, Settings};
 use crate::transport::Wire;
 use crate::transport::memory::{End, Host};
@@ -56,16 +56,6 @@ impl MemoryServer {
     /// What a client connects to.
     pub(crate) fn host(&self) -> Arc<dyn Host> {
         Arc::clone(&self.host) as Arc<dyn Host>
-    }
-
-    /// What happened so far.
-    pub(crate) fn stats(&self) -> Stats {
-        self.host.driver.stats()
-    }
-
-    /// The engine, to look into.
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.host.driver.engine
     }
 }
 

@@ -104,7 +104,7 @@ impl Stream {
         }
     }
 
-    /// How long [`Self::receive`] waits; nothing is for ever.
+    /// How long [`Self::receive`] waits, and [`Self::send`] for each part; nothing is for ever.
     pub(crate) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Self::Unix(socket) => socket.set_timeout(timeout),

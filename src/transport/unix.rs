@@ -225,7 +225,8 @@ impl Socket {
     }
 
     pub(super) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.stream.set_recv_timeout(timeout)
+        self.stream.set_recv_timeout(timeout)?;
+        self.stream.set_send_timeout(timeout)
     }
 
     pub(super) fn close_reading(&self) {

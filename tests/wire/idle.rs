@@ -1,0 +1,146 @@
+//! What costs nothing: a server with nothing to do, and connections that say nothing.
+
+use crate::support::{Client, Raw, Served, alone, spawn_alone};
+use byproxy_proto::handshake::Purpose;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+const SESSIONS: usize = 20;
+const CONNECTIONS: usize = 10_000;
+
+#[test]
+fn an_idle_server_never_wakes() {
+    alone("idle::an_idle_server_never_wakes", || {
+        let served = Served::start();
+        let mut clients: Vec<_> = (0..50).map(|_| served.client()).collect();
+        for client in &mut clients {
+            client.ping();
+        }
+        // Hellos have deadlines of which the last is over by now; whatever else there is must not tick.
+        std::thread::sleep(Duration::from_millis(200));
+        let before = switches();
+        std::thread::sleep(Duration::from_secs(5));
+        let after = switches();
+        println!("context switches of the server's threads in 5 s: {before:?} -> {after:?}");
+        assert!(!before.is_empty());
+        assert_eq!(before, after, "an idle server woke");
+    });
+}
+
+/// The context switches of every thread of the server.
+fn switches() -> Vec<(String, u64)> {
+    let mut found = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let path = task.unwrap().path();
+        let name = std::fs::read_to_string(path.join("comm")).unwrap().trim().to_owned();
+        if name.starts_with("byproxy-") {
+            let status = std::fs::read_to_string(path.join("status")).unwrap();
+            let count = |line: &str| {
+                line.split_whitespace()
+                    .nth(1)
+                    .and_then(|count| count.parse::<u64>().ok())
+            };
+            found.push((
+                name,
+                status
+                    .lines()
+                    .filter(|line| line.contains("ctxt_switches"))
+                    .filter_map(count)
+                    .sum(),
+            ));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn ten_thousand_idle_connections_cost_little_and_disturb_nobody() {
+    alone(
+        "idle::ten_thousand_idle_connections_cost_little_and_disturb_nobody",
+        || {
+            let connections = raise_descriptors();
+            let served = Served::start();
+            let mut active = served.client();
+            active.ping();
+            let before = resident();
+            let mut crowd = spawn_alone("idle::crowd")
+                .env("BYPROXY_TEST_SOCKET", &served.path)
+                .env("BYPROXY_TEST_CONNECTIONS", connections.to_string())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut lines = BufReader::new(crowd.stdout.take().unwrap()).lines();
+            assert!(
+                lines.any(|line| line.unwrap().contains("the crowd is here")),
+                "the crowd did not get in"
+            );
+            assert_eq!(served.handle.stats().connections, connections + 2);
+            let grown = resident().saturating_sub(before);
+            println!(
+                "{connections} idle connections: {} bytes of memory each",
+                grown / connections
+            );
+            assert!(grown / connections <= 16 << 10);
+            for _ in 0..1000 {
+                active.ping();
+            }
+            drop(crowd.stdin.take());
+            crowd.wait().unwrap();
+            crate::support::until("the crowd has left", || served.handle.stats().connections == 2);
+        },
+    );
+}
+
+/// The crowd's own process: it connects, and stays until its input ends.
+#[test]
+fn crowd() {
+    let Ok(path) = std::env::var("BYPROXY_TEST_SOCKET") else {
+        return;
+    };
+    raise_descriptors();
+    let connections: usize = std::env::var("BYPROXY_TEST_CONNECTIONS").unwrap().parse().unwrap();
+    let path = Path::new(&path);
+    let mut clients: Vec<_> = (0..SESSIONS).map(|_| Client::open(path)).collect();
+    let mut lanes = Vec::new();
+    for number in 0..connections - 2 * SESSIONS {
+        let mut lane = Raw::connect(path);
+        lane.say_hello(clients[number % SESSIONS].welcomed.lane());
+        lanes.push(lane);
+    }
+    // Each has said something once: what that took must have been given back.
+    clients.iter_mut().for_each(Client::ping);
+    println!("the crowd is here");
+    std::io::stdout().flush().unwrap();
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    drop((clients, lanes));
+    // Purposes other than lanes would need a session each.
+    let _ = Purpose::Control;
+}
+
+/// Raises the limit on descriptors as far as it goes; returns how many connections that allows.
+fn raise_descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )
+    .unwrap();
+    let most = limit
+        .maximum
+        .map_or(CONNECTIONS, |most| usize::try_from(most).unwrap_or(CONNECTIONS));
+    CONNECTIONS.min(most - 200) - 2
+}
+
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
