@@ -5,6 +5,7 @@
 
 mod facts;
 mod layers;
+mod nouns;
 mod source;
 mod specification;
 mod text;
