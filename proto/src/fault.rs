@@ -133,6 +133,12 @@ impl From<crate::op::ArgumentError> for Fault {
 
 impl From<crate::value::DecodeError> for Fault {
     fn from(error: crate::value::DecodeError) -> Self {
-        Self::new(FaultCode::Malformed, error)
+        use crate::value::DecodeErrorKind;
+
+        let code = match error.kind() {
+            DecodeErrorKind::TooLarge { .. } | DecodeErrorKind::TooDeep { .. } => FaultCode::TooLarge,
+            _ => FaultCode::Malformed,
+        };
+        Self::new(code, error)
     }
 }

@@ -1,5 +1,6 @@
 //! Calls: from a frame's fields to an answer, a wait or a job.
 
+use super::cell::HANDED_BYTES_MAX;
 use super::free::{no_such_object, poisoned};
 use super::job::panicked;
 use super::object::{Busy, Contents, State, Step, gone};
@@ -63,6 +64,16 @@ impl Engine {
         }
         if len != arguments.len() {
             return Err(Fault::new(FaultCode::Malformed, "bytes follow the arguments"));
+        }
+        // So that whatever is stored can be handed out again: a reply lists the references beside the value.
+        let handed = HANDED_BYTES_MAX * taken.len();
+        let limit = self.settings().limits.bytes;
+        if len + handed > limit {
+            let message = format!(
+                "a value of {len} bytes and {} proxies is over the limit of {limit}",
+                taken.len()
+            );
+            return Err(Fault::new(FaultCode::TooLarge, message));
         }
         Ok(())
     }

@@ -11,6 +11,9 @@ const INLINE_BYTES_MAX: usize = 14;
 /// What a value on the heap occupies beside its bytes: two counts, two slices, the allocator's own.
 const HEAP_OVERHEAD: u64 = 64;
 
+/// What an object's id takes in a reply that hands a reference over, at most.
+pub(crate) const HANDED_BYTES_MAX: usize = 10;
+
 /// One encoded value.
 #[derive(Clone)]
 pub(crate) enum Cell {
@@ -59,6 +62,12 @@ impl Cell {
             Self::Inline { .. } => &[],
             Self::Heap(heap) => &heap.objects,
         }
+    }
+
+    /// What handing the value over takes in a reply: its bytes, and an id for each reference.
+    #[inline]
+    pub(crate) fn reply_bytes(&self) -> usize {
+        self.bytes().len() + HANDED_BYTES_MAX * self.objects().len()
     }
 
     /// What the cell is charged for, in bytes, wherever it lies.

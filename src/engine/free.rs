@@ -97,15 +97,7 @@ impl Engine {
     ) {
         let mut context = self.context(now, object, false, out);
         // Contents in which an operation panicked may panic again: then waiters are lost, which is the lesser evil.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            contents.dismiss_waiters(fault, &mut context);
-            contents.holdings(&mut |session| context.untie(session));
-            contents.deliveries(&mut |ticket| {
-                if let Some(session) = self.services.sessions.get(ticket.caller.session) {
-                    session.lock().settle(ticket);
-                }
-            });
-        }));
+        let _ = catch_unwind(AssertUnwindSafe(|| contents.dismiss_waiters(fault, &mut context)));
     }
 
     /// Drops contents that nobody can reach any more: at once, or as a job if there are many.

@@ -82,6 +82,9 @@ pub struct Peer {
     pub name: String,
 }
 
+/// The longest frame of the protocol, unless a server is told otherwise.
+const FRAME_BYTES_MAX: usize = 64 << 20;
+
 /// What an engine allows. Every limit is checked before anything changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -106,8 +109,12 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            limits: Limits::default(),
-            reply_bytes_max: (64 << 20) - (1 << 10),
+            // Whatever comes in fits a reply, with the headers around it.
+            limits: Limits {
+                bytes: FRAME_BYTES_MAX - (2 << 10),
+                ..Limits::default()
+            },
+            reply_bytes_max: FRAME_BYTES_MAX - (1 << 10),
             memory_bytes_max: 8 << 30,
             objects_max: 16 << 20,
             sessions_max: 4096,

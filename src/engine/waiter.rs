@@ -123,19 +123,6 @@ impl<T> Waiters<T> {
         self.unlink(id.slot)
     }
 
-    /// Takes the first waiter out that satisfies a condition, in the order of waiting.
-    pub(crate) fn remove_first(&mut self, condition: impl Fn(&Waiter<T>) -> bool) -> Option<Waiter<T>> {
-        let mut next = self.first;
-        while let Some(slot) = next {
-            let entry = &self.slots[slot as usize];
-            if entry.waiter.as_ref().is_some_and(&condition) {
-                return self.unlink(slot);
-            }
-            next = entry.next;
-        }
-        None
-    }
-
     /// Takes every waiter out that satisfies a condition, in the order of waiting.
     pub(crate) fn remove_all(&mut self, condition: impl Fn(&Waiter<T>) -> bool) -> Vec<Waiter<T>> {
         let mut removed = Vec::new();
@@ -230,8 +217,7 @@ mod tests {
             2
         );
         assert_eq!(order(&waiters), [3, 6]);
-        assert_eq!(waiters.remove_first(|waiter| waiter.data > 3).unwrap().data, 6);
-        assert_eq!((waiters.len(), waiters.front().unwrap().data), (1, 3));
+        assert_eq!((waiters.len(), waiters.front().unwrap().data), (2, 3));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! cells gives them back with [`Effects::discard`].
 
 use super::Contents;
-use crate::engine::cell::Cell;
+use crate::engine::cell::{Cell, HANDED_BYTES_MAX};
 use crate::engine::outputs::Answer;
 use crate::engine::registry::Registry;
 use crate::engine::types::{ObjectId, Settings};
@@ -44,6 +44,11 @@ impl Effects<'_> {
         Err(too_large_reply(bytes, self.settings.reply_bytes_max))
     }
 
+    /// What handing an argument over would take in a reply.
+    pub(crate) fn reply_bytes(&self, raw: Raw<'_>) -> usize {
+        raw.bytes().len() + HANDED_BYTES_MAX * self.tokens(raw)
+    }
+
     /// Makes a cell of an argument: its bytes are charged, its references taken.
     ///
     /// # Errors
@@ -73,10 +78,9 @@ impl Effects<'_> {
     /// As [`Effects::cell`].
     pub(crate) fn cells<'r>(&mut self, raws: impl Iterator<Item = Raw<'r>> + Clone) -> Result<Vec<Cell>, Fault> {
         // Charged before anything is allocated: many short items take far more memory here than on the wire.
-        let tokens = |raw: Raw<'_>| if self.proxies { raw.tokens().count() } else { 0 };
         let cost = raws
             .clone()
-            .map(|raw| Cell::cost_of(raw.bytes().len(), tokens(raw)))
+            .map(|raw| Cell::cost_of(raw.bytes().len(), self.tokens(raw)))
             .sum();
         self.registry.memory.charge(cost)?;
         Ok(raws.map(|raw| self.uncharged_cell(raw.bytes())).collect())
@@ -205,6 +209,10 @@ impl Effects<'_> {
             dropped: self.dropped,
             proxies: self.proxies,
         }
+    }
+
+    fn tokens(&self, raw: Raw<'_>) -> usize {
+        if self.proxies { raw.tokens().count() } else { 0 }
     }
 
     #[inline]

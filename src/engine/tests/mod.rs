@@ -7,6 +7,7 @@ mod lock;
 mod manager;
 mod queue;
 mod references;
+mod waiting;
 
 use super::{Call, Caller, Engine, Job, LaneId, ObjectId, Outcome, Output, Outputs, Peer, SessionId, Settings, Time};
 use byproxy_proto::fault::{Fault, FaultCode};
@@ -204,6 +205,13 @@ impl Driver {
         self.take_outputs();
     }
 
+    /// Moves time on and lets what is due be done.
+    fn advance_to(&mut self, now: u64) {
+        self.now = now;
+        self.engine.handle_timeout(Time(now), &mut self.out);
+        self.take_outputs();
+    }
+
     fn end(&mut self, session: SessionId) {
         self.engine.handle_session_end(Time(self.now), session, &mut self.out);
         self.take_outputs();
@@ -301,7 +309,10 @@ fn what_is_no_call_is_refused_and_changes_nothing() {
     }
     let deep = [[7, 1].repeat(65), vec![0]].concat();
     let number = driver.send_bytes(session, Operation::ListAppend, list, &deep);
-    assert!(driver.answers.remove(&number).unwrap().is_err());
+    assert_eq!(
+        driver.answers.remove(&number).unwrap().unwrap_err().code,
+        FaultCode::TooLarge
+    );
     assert_eq!(driver.items(session, list), value([1, 2]));
     driver.check();
 }

@@ -254,3 +254,35 @@ fn a_cycle_lives_until_it_is_collected() {
     assert_eq!(driver.objects(), 1);
     assert_eq!(driver.call(session, Op::ListLen, kept, &NOTHING), Ok(value(0)));
 }
+
+#[test]
+fn whatever_is_stored_can_be_handed_out_again() {
+    let limits = Limits {
+        bytes: 500,
+        ..Limits::default()
+    };
+    let mut driver = Driver::with(Settings {
+        limits,
+        reply_bytes_max: 520,
+        ..Settings::default()
+    });
+    let session = driver.session();
+    let list = driver.list(session, &());
+    let mut stored = 0;
+    for proxies in 1..60 {
+        let item = vec![list_token(list); proxies];
+        match driver.call(session, Op::ListAppend, list, &(&item,)) {
+            Ok(_) => {
+                assert_eq!(driver.call(session, Op::ListGet, list, &(-1,)), Ok(value(&item)));
+                stored += 1;
+            }
+            Err(fault) => assert_eq!(fault.code, FaultCode::TooLarge),
+        }
+    }
+    assert!(stored > 0 && stored < 59, "{stored} fit");
+    assert_eq!(
+        driver.fault(session, Op::ListSlice, list, &(0, ())),
+        FaultCode::TooLarge
+    );
+    driver.check();
+}

@@ -21,7 +21,7 @@ impl DictObject {
         let key = canonical(key)?;
         match self.pairs.get(self.pairs.place(&key)) {
             Some(cell) => {
-                effects.room(cell.bytes().len() + 1)?;
+                effects.room(cell.reply_bytes() + 1)?;
                 effects.copy_out_some(cell);
             }
             None => value::write_none(effects.result()),
@@ -82,7 +82,7 @@ impl DictObject {
         let mut bytes = 0;
         let mut next = None;
         for (sequence, key, value) in pairs {
-            bytes += key.bytes().len() + value.bytes().len();
+            bytes += key.reply_bytes() + value.reply_bytes();
             if chunk.len() == items_max || (bytes > effects.settings.chunk_bytes && !chunk.is_empty()) {
                 // A cursor forwards names the next pair, a cursor backwards the one it must stay before.
                 next = Some(if backwards { sequence + 1 } else { sequence });
@@ -109,7 +109,7 @@ impl DictObject {
     /// Writes the keys or the values as a List, or the pairs as a Dict.
     pub(super) fn write_all(&self, part: Part, effects: &mut Effects<'_>) -> Result<(), Fault> {
         let cells = || self.pairs.iter().flat_map(|(key, value)| part.of(key, value)).flatten();
-        let bytes: usize = cells().map(|cell| cell.bytes().len()).sum();
+        let bytes: usize = cells().map(Cell::reply_bytes).sum();
         effects.room(bytes + HEADER_BYTES_MAX)?;
         match part {
             Part::Keys | Part::Values => value::write_list_header(effects.result(), self.pairs.len()),

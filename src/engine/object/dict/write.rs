@@ -19,7 +19,7 @@ impl DictObject {
             value::write_none(effects.result());
             return Ok(());
         };
-        effects.room(old.bytes().len() + 1)?;
+        effects.room(old.reply_bytes() + 1)?;
         let cell = effects.cell(value)?;
         self.refers |= effects.proxies;
         match self.pairs.replace(place, cell) {
@@ -36,7 +36,7 @@ impl DictObject {
             value::write_none(effects.result());
             return Ok(());
         };
-        effects.room(cell.bytes().len() + 1)?;
+        effects.room(cell.reply_bytes() + 1)?;
         if let Some((key, value)) = self.take(place) {
             effects.discard(key);
             effects.move_out_some(value);
@@ -49,7 +49,7 @@ impl DictObject {
             value::write_none(effects.result());
             return Ok(());
         };
-        effects.room(key.bytes().len() + value.bytes().len() + HEADER_BYTES_MAX)?;
+        effects.room(key.reply_bytes() + value.reply_bytes() + HEADER_BYTES_MAX)?;
         if let Some((key, value)) = self.pairs.pop_newest() {
             self.version += 1;
             value::write_list_header(effects.result(), 2);
@@ -63,11 +63,11 @@ impl DictObject {
         let key = canonical(key)?;
         let place = self.pairs.place(&key);
         if let Some(held) = self.pairs.get(place) {
-            effects.room(held.bytes().len())?;
+            effects.room(held.reply_bytes())?;
             effects.copy_out(held);
             return Ok(());
         }
-        effects.room(value.bytes().len())?;
+        effects.room(effects.reply_bytes(value))?;
         self.add(place, &key, value.bytes(), effects)?;
         if let Some(held) = self.pairs.get(self.pairs.place(&key)) {
             effects.copy_out(held);

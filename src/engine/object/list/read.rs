@@ -40,7 +40,7 @@ impl ListObject {
 
     pub(super) fn get(&self, index: i64, effects: &mut Effects<'_>) -> Result<(), Fault> {
         let cell = &self.items[self.position(index)?];
-        effects.room(cell.bytes().len())?;
+        effects.room(cell.reply_bytes())?;
         effects.copy_out(cell);
         Ok(())
     }
@@ -67,7 +67,7 @@ impl ListObject {
         let mut bytes = 0;
         let fits = |cell: &&Cell| {
             let first = bytes == 0;
-            bytes += cell.bytes().len();
+            bytes += cell.reply_bytes();
             first || bytes <= effects.settings.chunk_bytes
         };
         let count = self.items.range(start..).take(items_max).take_while(fits).count();
@@ -81,7 +81,7 @@ impl ListObject {
     }
 
     pub(super) fn write_range(&self, range: Range<usize>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let bytes: usize = self.items.range(range.clone()).map(|cell| cell.bytes().len()).sum();
+        let bytes: usize = self.items.range(range.clone()).map(Cell::reply_bytes).sum();
         effects.room(bytes + HEADER_BYTES_MAX)?;
         value::write_list_header(effects.result(), range.len());
         for cell in self.items.range(range) {

@@ -34,7 +34,7 @@ impl ListObject {
             value::write_none(effects.result());
             return Ok(());
         };
-        effects.room(last.bytes().len() + 1)?;
+        effects.room(last.reply_bytes() + 1)?;
         if let Some(cell) = self.items.pop_back() {
             self.version += 1;
             effects.move_out_some(cell);
@@ -44,7 +44,7 @@ impl ListObject {
 
     pub(super) fn pop_at(&mut self, index: i64, effects: &mut Effects<'_>) -> Result<(), Fault> {
         let index = self.position(index)?;
-        effects.room(self.items[index].bytes().len())?;
+        effects.room(self.items[index].reply_bytes())?;
         if let Some(cell) = self.items.remove(index) {
             self.version += 1;
             effects.move_out(cell);

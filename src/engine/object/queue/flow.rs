@@ -91,10 +91,10 @@ impl QueueObject {
         let mut bytes = REPLY_HEADER_BYTES_MAX + flight.bytes();
         while flight.len() < items_max
             && let Some(next) = self.store.peek()
-            && bytes + next.cell.bytes().len() <= settings.reply_bytes_max
+            && bytes + next.cell.reply_bytes() <= settings.reply_bytes_max
             && let Some(next) = self.store.pop()
         {
-            bytes += next.cell.bytes().len();
+            bytes += next.cell.reply_bytes();
             flight.push(next);
         }
         Some(flight)
