@@ -49,6 +49,19 @@ pub(crate) fn ignore_interrupt() -> io::Result<()> {
     }
 }
 
+/// Makes the allocator of this process give memory of this many bytes and more back to the system as soon as it is freed.
+///
+/// Left alone, glibc raises its bound with every large block that is freed, and then keeps what was one large frame in its heap.
+pub(crate) fn return_freed_blocks_of(bytes: usize) {
+    #[cfg(target_env = "gnu")]
+    if let Ok(bytes) = libc::c_int::try_from(bytes) {
+        // SAFETY: this sets a number of the allocator, which it allows at any time.
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) };
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = bytes;
+}
+
 /// A number in a page of its own that is zero at first, and zero again in every forked child. Nothing on a kernel that can't wipe pages.
 pub(crate) fn fork_mark() -> Option<&'static AtomicU64> {
     static MARK: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();

@@ -43,6 +43,9 @@ use crate::engine::{Engine, Outcome, ReplyRef, Settings};
 use crate::error::{Error, Result};
 use crate::transport::unix::Listener;
 
+/// Buffers of large frames go back to the system at once, so that a server which once took one does not stay large.
+const LARGE_BLOCK_BYTES: usize = 1 << 20;
+
 /// A server that has claimed its address: clients can connect, and are answered once [`Server::serve`] runs.
 ///
 /// Dropping it without serving gives the address up.
@@ -150,6 +153,7 @@ impl Server {
     /// # Errors
     /// If a thread can't be started or the system refuses to tell of events. The address is given up in any case.
     pub fn serve(self) -> Result<()> {
+        crate::sys::return_freed_blocks_of(LARGE_BLOCK_BYTES);
         let Self {
             driver,
             listener,
