@@ -33,6 +33,7 @@ use self::pool::{Pool, Sharing, Taken};
 use self::releases::Releases;
 use crate::backend::{Answer, Backend, Request};
 use crate::error::{Error, Result};
+use crate::registry;
 use crate::transport::Stream;
 
 /// A session with a server in another process, shared by all threads of this one.
@@ -355,6 +356,7 @@ impl Drop for Remote {
         if self.birth.is_here() {
             self.say_goodbye();
         }
+        registry::forget(self.welcomed.instance);
     }
 }
 

@@ -12,9 +12,9 @@ mod admission;
 mod connection;
 mod driver;
 mod helpers;
-#[cfg_attr(not(test), expect(dead_code, reason = "tests run the server without sockets"))]
 pub(crate) mod memory;
 mod poller;
+pub(crate) mod private;
 mod session;
 mod timer;
 mod worker;
@@ -37,6 +37,7 @@ use self::connection::{Connection, Role};
 use self::driver::{Counters, Driver, encode};
 use self::helpers::Helpers;
 use self::poller::Poller;
+use self::private::PrivateDirectory;
 use self::timer::Timer;
 use self::worker::Worker;
 use crate::engine::{Engine, Outcome, ReplyRef, Settings};
@@ -54,6 +55,8 @@ pub struct Server {
     listener: Arc<Listener>,
     address: Address,
     workers: Vec<Worker>,
+    /// Goes when the server ends, after the socket in it.
+    directory: Option<PrivateDirectory>,
 }
 
 /// How a server is set up before it claims its address.
@@ -159,6 +162,7 @@ impl Server {
             listener,
             address: _,
             workers,
+            directory,
         } = self;
         let served = std::thread::scope(|scope| {
             let mut workers = workers.into_iter();
@@ -185,6 +189,7 @@ impl Server {
         });
         // The socket goes first: nobody must find a server that no longer answers.
         drop(listener);
+        drop(directory);
         let connections: Vec<_> = driver.pollers.iter().flat_map(|poller| poller.connections()).collect();
         driver.finish(&connections);
         served.map_err(|source| Error::Io {
@@ -195,7 +200,7 @@ impl Server {
 }
 
 impl Builder {
-    /// Where to listen. It must be given.
+    /// Where to listen. Unless it is given, the server listens in a new directory that only this user can enter, and removes it at its end.
     #[must_use]
     pub fn listen(self, address: Address) -> Self {
         Self {
@@ -234,9 +239,13 @@ impl Builder {
     /// If the address has no transport, or can't be claimed: another server has it, or the path is not safe to listen at. The message
     /// says which and what to do.
     pub fn build(self) -> Result<Server> {
-        let address = self
-            .address
-            .ok_or_else(|| unsupported("a server needs an address to listen at"))?;
+        let (address, directory) = if let Some(address) = self.address {
+            (address, None)
+        } else {
+            let context = "can't make a private directory for the socket";
+            let directory = PrivateDirectory::create().map_err(|source| Error::Io { context, source })?;
+            (Address::unix(directory.socket())?, Some(directory))
+        };
         let Address::Unix(path) = &address else {
             return Err(unsupported(format!(
                 "can't listen at {address} yet: only unix:PATH has a transport"
@@ -263,6 +272,7 @@ impl Builder {
             listener,
             address,
             workers: workers.map_err(io)?,
+            directory,
         })
     }
 }
