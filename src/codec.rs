@@ -60,7 +60,7 @@ where
 {
     let mut buffer = Buffer::take();
     // What the arguments name is held until the reply is there.
-    let _held = references::encode(arguments, &mut buffer.0, Some(backend.instance()))?;
+    let _held = references::encode(arguments, &mut buffer.0, backend.instance())?;
     answer(
         backend,
         Request {

@@ -4,6 +4,7 @@
 //! small error of its own that gives the value back (such as [`TryPutError`](crate::TryPutError)), and converts into the umbrella.
 
 use crate::codec::Returned;
+use crate::process::{ChildFailed, SpawnError};
 use byproxy_proto::address::{Address, AddressError};
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::value::{DecodeError, EncodeError, Value};
@@ -118,6 +119,12 @@ pub enum Error {
          into the test crate)"
     )]
     InitMissing,
+    /// A process could not be started.
+    #[error(transparent)]
+    Spawn(SpawnError),
+    /// A process ended badly.
+    #[error(transparent)]
+    ChildFailed(#[from] ChildFailed),
     /// The system refused something.
     #[error("{context}: {source}")]
     Io {
@@ -186,6 +193,15 @@ impl std::error::Error for WrongType {}
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<SpawnError> for Error {
+    fn from(error: SpawnError) -> Self {
+        match error {
+            SpawnError::InitMissing => Self::InitMissing,
+            error => Self::Spawn(error),
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 compile_error!("byproxy runs on Linux only: it rests on memfd, pidfd, epoll and futexes");
 
 mod backend;
-#[cfg_attr(not(test), expect(dead_code, reason = "managers connect through it"))]
 mod client;
 mod codec;
 mod embedded;
@@ -24,7 +23,7 @@ pub use byproxy_proto::address::{Address, AddressError};
 pub use byproxy_proto::value::{Kind, Value};
 pub use codec::Returned;
 pub use error::{Error, Result, WrongType};
-pub use manager::{Manager, Stats};
+pub use manager::{Manager, ManagerBuilder, Stats, ToAddress};
 pub use process::{Process, active_children, cpu_count, init};
 pub use proxy::{
     Call, Consumer, Delivery, Departed, DictCalls, DictIter, DictProxy, Element, GetError, GetTimeoutError, Integer,

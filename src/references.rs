@@ -38,15 +38,31 @@ struct Encoding {
     refused: Option<Error>,
 }
 
-/// Appends the encoding of a value and returns the proxies in it, to be held until it has arrived. On error `out` is as it was.
+/// Appends the encoding of a call's arguments and returns the proxies in it, to be held until they have arrived. On error `out` is as it
+/// was.
 #[inline]
-pub(crate) fn encode<A: Serialize + ?Sized>(
+pub(crate) fn encode<A: Serialize + ?Sized>(value: &A, out: &mut Vec<u8>, instance: u128) -> Result<Vec<Handle>> {
+    encode_for(Some(instance), value, out, &ARGUMENTS_LIMITS)
+}
+
+/// The same for a value that goes to another process, with proxies of any server that can be reached from there.
+pub(crate) fn encode_for_process<A: Serialize + ?Sized>(
     value: &A,
     out: &mut Vec<u8>,
+    limits: &Limits,
+) -> Result<Vec<Handle>> {
+    encode_for(None, value, out, limits)
+}
+
+#[inline]
+fn encode_for<A: Serialize + ?Sized>(
     instance: Option<u128>,
+    value: &A,
+    out: &mut Vec<u8>,
+    limits: &Limits,
 ) -> Result<Vec<Handle>> {
     let scope = EncodingScope::enter(instance)?;
-    let written = value::to_writer(value, out, &ARGUMENTS_LIMITS);
+    let written = value::to_writer(value, out, limits);
     let encoding = scope.leave();
     match written {
         Ok(()) => Ok(encoding.held),

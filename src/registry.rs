@@ -4,6 +4,9 @@
 //! a manager or a proxy holds it.
 
 use crate::backend::Backend;
+use crate::client::{Options, Remote};
+use crate::error::{Error, Result};
+use byproxy_proto::address::Address;
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use std::sync::{Arc, LazyLock, Weak};
@@ -23,6 +26,24 @@ pub(crate) fn enter(backend: Arc<dyn Backend>) -> Arc<dyn Backend> {
             SESSIONS.insert(backend.instance(), Arc::downgrade(&backend));
             backend
         }
+    }
+}
+
+/// The session with the server at an address: the one this process has, or a new one.
+///
+/// # Errors
+/// [`Error::Gone`] if by now another server listens there.
+pub(crate) fn reach(instance: u128, address: &Address) -> Result<Arc<dyn Backend>> {
+    if let Some(known) = find(instance).filter(|known| known.is_open()) {
+        return Ok(known);
+    }
+    let session = enter(Remote::connect(address, Options::default())?);
+    if session.instance() == instance {
+        Ok(session)
+    } else {
+        Err(Error::Gone(format!(
+            "the server at {address} has been replaced by another one"
+        )))
     }
 }
 

@@ -1,21 +1,25 @@
 //! `Manager`: where shared objects are made and found.
 
+mod address;
+mod builder;
 mod create;
+mod started;
 mod stats;
 
+pub use address::ToAddress;
+pub use builder::ManagerBuilder;
 pub use stats::Stats;
 
 use crate::backend::Backend;
 use crate::codec;
-use crate::embedded::Embedded;
-use crate::engine::Settings;
 use crate::error::{Error, Result};
 use crate::proxy::{Call, list};
-use crate::registry;
+use crate::server::memory::MemoryServer;
 use byproxy_proto::address::Address;
 use byproxy_proto::op::{Operation, Wait};
 use byproxy_proto::value::Value;
 use serde::Serialize;
+use started::Started;
 use std::fmt;
 use std::sync::Arc;
 
@@ -24,8 +28,9 @@ const SHOWN_BYTES_MAX: u64 = 1 << 20;
 
 /// A connection to a server of shared objects, from which proxies are made.
 ///
-/// [`Manager::embedded`] hosts the objects in this process, for its threads.
-/// A clone is another handle to the same server.
+/// [`Manager::start`] starts a server process for this program and the processes it spawns, [`Manager::connect`] connects to one that runs,
+/// and [`Manager::embedded`] hosts the objects in this process, for its threads. A clone is another handle to the same server; dropping
+/// the last one ends a server that was started, and leaves any other alone.
 ///
 /// Objects without a name live as long as something refers to them: a proxy in any process, or another object. Named ones live until
 /// their name is [removed](Manager::remove).
@@ -54,6 +59,14 @@ pub struct Manager {
 
 struct Inner {
     backend: Arc<dyn Backend>,
+    server: Option<OwnServer>,
+}
+
+/// A server that ends with its manager.
+enum OwnServer {
+    Process(Started),
+    #[expect(dead_code, reason = "it is kept to be dropped")]
+    Memory(MemoryServer),
 }
 
 impl Manager {
@@ -71,18 +84,79 @@ impl Manager {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn embedded() -> Result<Self> {
-        Self::embedded_with(Settings::default())
+        Self::builder().embedded()
     }
 
-    pub(crate) fn embedded_with(settings: Settings) -> Result<Self> {
-        let backend: Arc<dyn Backend> = Embedded::new(random_number()?, settings)?;
-        Ok(Self::over(registry::enter(backend)))
+    /// Starts a server process that ends with this one, and connects to it.
+    ///
+    /// The server listens on a socket in a private directory that only this user can enter, and takes no notice of Ctrl-C. It ends with
+    /// [`shutdown`](Self::shutdown), when the last clone of the manager is dropped, and when this process dies.
+    ///
+    /// Takes a few milliseconds. Python: `Manager()`
+    ///
+    /// # Errors
+    /// [`Error::InitMissing`] if this program never called [`byproxy::init()`](crate::init()); [`Error::Spawn`] if the process can't be
+    /// started.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::{ListProxy, Manager, Process};
+    ///
+    /// fn child(names: ListProxy<String>) -> byproxy::Result<()> {
+    ///     names.append("Ada")
+    /// }
+    ///
+    /// fn main() -> byproxy::Result<()> {
+    ///     byproxy::init();
+    ///     let manager = Manager::start()?;
+    ///     let names = manager.list()?;
+    ///     Process::spawn(child, (names.clone(),))?.join()?;
+    ///     assert_eq!(names.to_vec()?, ["Ada"]);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn start() -> Result<Self> {
+        Self::builder().start()
     }
 
-    fn over(backend: Arc<dyn Backend>) -> Self {
-        Self {
-            inner: Arc::new(Inner { backend }),
-        }
+    /// Connects to a server that runs, such as one started by `byproxy serve`.
+    ///
+    /// A process has one session with a server, however often it connects.
+    ///
+    /// Python: `BaseManager(address).connect()`
+    ///
+    /// # Errors
+    /// [`Error::Address`] if the text is no address; [`Error::Connect`] if no server listens there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::{Error, Manager};
+    ///
+    /// assert!(matches!(Manager::connect("/run/app.sock"), Err(Error::Address(_))));
+    /// assert!(matches!(Manager::connect("unix:/nowhere/app.sock"), Err(Error::Connect { .. })));
+    /// ```
+    ///
+    /// ```no_run
+    /// let manager = byproxy::Manager::connect("unix:/run/app/app.sock")?;
+    /// let scores = manager.dict_named::<String, u32>("scores")?;
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn connect(address: impl ToAddress) -> Result<Self> {
+        Self::builder().connect(address)
+    }
+
+    /// Starts to describe a manager that needs a name, a timeout or limits.
+    ///
+    /// Local.
+    pub fn builder() -> ManagerBuilder {
+        ManagerBuilder::new()
+    }
+
+    fn over(backend: Arc<dyn Backend>, server: Option<OwnServer>) -> Self {
+        let inner = Inner { backend, server };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Where the server listens; `None` if it is this process.
@@ -254,7 +328,9 @@ impl Manager {
 
     /// Ends the server and all objects with it; every proxy answers [`Error::Gone`] from now on. Once more does nothing.
     ///
-    /// Python: `manager.shutdown()`
+    /// A server that was started has ended when this returns; one that was connected to has been told to.
+    ///
+    /// One round trip. Python: `manager.shutdown()`
     ///
     /// # Examples
     ///
@@ -276,6 +352,9 @@ impl Manager {
         };
         if ended.is_ok() {
             self.inner.backend.close();
+        }
+        if let Some(OwnServer::Process(server)) = &self.inner.server {
+            server.end();
         }
         ended
     }

@@ -287,7 +287,6 @@ impl Builder {
 
     /// Starts a process for the library itself: in a process group of its own, deaf to Ctrl-C, ending with this one, not
     /// among the active children. The stream leads to what [`inherited`](super::inherited) gives the function.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the manager's server process"))]
     pub(crate) fn spawn_linked<F, A, S>(
         mut self,
         function: F,

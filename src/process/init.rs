@@ -131,7 +131,6 @@ impl Channel {
 }
 
 /// The stream that connects this process with its starter, if it was launched with one and nobody has taken it yet.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the manager's server process"))]
 pub(crate) fn inherited() -> Option<UnixStream> {
     LINK.lock().unwrap_or_else(PoisonError::into_inner).take()
 }

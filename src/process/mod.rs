@@ -46,7 +46,6 @@ pub use error::{ChildFailed, SpawnError};
 pub use handle::{Builder, Process, active_children};
 #[doc(hidden)]
 pub use init::enter_test;
-#[cfg_attr(not(test), expect(unused_imports, reason = "for the manager's server process"))]
 pub(crate) use init::inherited;
 pub use init::init;
 pub use role::{Current, current};

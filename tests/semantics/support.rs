@@ -1,5 +1,6 @@
 //! The backends, the watchdog, and the check that nothing is left behind.
 
+use byproxy::server::Server;
 use byproxy::{Manager, Stats};
 use std::sync::mpsc;
 use std::thread;
@@ -28,6 +29,18 @@ macro_rules! on_every_backend {
             fn embedded() {
                 $crate::support::check($crate::support::embedded, run);
             }
+
+            $(#[$meta])*
+            #[test]
+            fn memory() {
+                $crate::support::check($crate::support::memory, run);
+            }
+
+            $(#[$meta])*
+            #[test]
+            fn unix() {
+                $crate::support::check($crate::support::unix, run);
+            }
         }
     )*};
 }
@@ -42,6 +55,41 @@ pub(crate) fn embedded() -> Fixture {
     Fixture {
         manager: Manager::embedded().expect("an engine in this process"),
         _keep: Box::new(()),
+    }
+}
+
+/// The whole server over pipes of memory instead of sockets.
+pub(crate) fn memory() -> Fixture {
+    let manager = Manager::builder().in_memory().expect("a server in this process");
+    Fixture {
+        manager,
+        _keep: Box::new(()),
+    }
+}
+
+/// A server on a socket, served by a thread of this process.
+pub(crate) fn unix() -> Fixture {
+    let server = Server::builder().build().expect("a server in a private directory");
+    let (handle, address) = (server.handle(), server.address().clone());
+    let thread = Some(thread::spawn(move || server.serve().expect("the server ends well")));
+    let running = Running { handle, thread };
+    Fixture {
+        manager: Manager::connect(&address).expect("a session"),
+        _keep: Box::new(running),
+    }
+}
+
+struct Running {
+    handle: byproxy::server::Handle,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.handle.stop();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the server does not panic");
+        }
     }
 }
 

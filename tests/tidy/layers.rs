@@ -15,7 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("transport", &["sys"]),
     ("backend", &[]),
     ("handle", &["backend"]),
-    ("registry", &["backend"]),
+    ("registry", &["backend", "client"]),
     ("references", &["backend", "handle", "registry"]),
     ("codec", &["backend", "handle", "references"]),
     ("embedded", &["engine", "backend", "registry"]),
@@ -25,6 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "manager",
         &[
+            "engine",
             "backend",
             "handle",
             "codec",

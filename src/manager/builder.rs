@@ -1,0 +1,123 @@
+//! How a manager is set up.
+
+use super::started::Started;
+use super::{Manager, OwnServer, ToAddress};
+use crate::client::{Options, Remote};
+use crate::embedded::Embedded;
+use crate::engine::Settings;
+use crate::error::{Error, Result};
+use crate::registry;
+use crate::server::Limits;
+use crate::server::memory::MemoryServer;
+use std::time::Duration;
+
+/// How a manager is set up; see [`Manager::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::Manager;
+///
+/// let manager = Manager::builder().memory_bytes_max(10_000).embedded()?;
+/// let list = manager.list::<String>()?;
+/// assert!(list.append("x".repeat(20_000)).is_err());
+/// # Ok::<(), byproxy::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it connects, starts or embeds"]
+pub struct ManagerBuilder {
+    options: Options,
+    memory_bytes_max: Option<u64>,
+}
+
+impl ManagerBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            options: Options::default(),
+            memory_bytes_max: None,
+        }
+    }
+
+    /// What the server calls this process in its books. The program's name unless said otherwise.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options.name = name.into();
+        self
+    }
+
+    /// How long connecting may take. Ten seconds unless said otherwise.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.options.connect_wait = timeout;
+        self
+    }
+
+    /// How long the server may take to answer, beyond what a call itself waits, before it counts as frozen: then this process's session
+    /// ends, and the call returns [`Error::Gone`](crate::Error::Gone) or [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown).
+    ///
+    /// Without bound unless said otherwise: a server that has died is noticed at once in any case.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.options.call_timeout = Some(timeout);
+        self
+    }
+
+    /// How many bytes all objects together may occupy, in a server that is started or embedded. A server that is connected to has its own
+    /// limit.
+    pub fn memory_bytes_max(mut self, bytes: u64) -> Self {
+        self.memory_bytes_max = Some(bytes);
+        self
+    }
+
+    /// Connects as [`Manager::connect`] does.
+    ///
+    /// # Errors
+    /// Those of [`Manager::connect`].
+    pub fn connect(self, address: impl ToAddress) -> Result<Manager> {
+        let address = address.to_address()?;
+        Ok(Manager::over(
+            registry::enter(Remote::connect(&address, self.options)?),
+            None,
+        ))
+    }
+
+    /// Starts a server as [`Manager::start`] does.
+    ///
+    /// # Errors
+    /// Those of [`Manager::start`].
+    pub fn start(self) -> Result<Manager> {
+        let server = Started::start(self.memory_bytes_max)?;
+        // An error from here on ends the server again.
+        let session = registry::enter(Remote::connect(server.address(), self.options)?);
+        Ok(Manager::over(session, Some(OwnServer::Process(server))))
+    }
+
+    /// Runs a server in this process and speaks to it over pipes of memory: what a socket would carry, without one. For tests.
+    ///
+    /// # Errors
+    /// If a thread can't be started.
+    #[doc(hidden)]
+    pub fn in_memory(self) -> Result<Manager> {
+        let server = MemoryServer::start(self.settings(), Limits::default());
+        let server = server.map_err(|source| Error::Io {
+            context: "can't start a server in this process",
+            source,
+        })?;
+        let session = Remote::connect_in_memory(server.host(), self.options)?;
+        Ok(Manager::over(registry::enter(session), Some(OwnServer::Memory(server))))
+    }
+
+    /// Hosts objects in this process as [`Manager::embedded`] does.
+    ///
+    /// # Errors
+    /// Those of [`Manager::embedded`].
+    pub fn embedded(self) -> Result<Manager> {
+        let session = Embedded::new(super::random_number()?, self.settings())?;
+        Ok(Manager::over(registry::enter(session), None))
+    }
+
+    fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        if let Some(bytes) = self.memory_bytes_max {
+            settings.memory_bytes_max = bytes;
+        }
+        settings
+    }
+}
