@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::object::State;
+use super::registry::OBJECT_BYTES;
 use super::types::{ObjectId, SessionId, Ticket};
 use super::wait_graph::WaitGraph;
 use std::collections::BTreeMap;
@@ -96,7 +97,7 @@ impl Engine {
         let charged = self.registry().memory.used();
         if charged < census.bytes || (charged > census.bytes && !census.poisoned) {
             return Err(format!(
-                "I5: {charged} bytes are charged, and cells cost {}",
+                "I5: {charged} bytes are charged, and objects and cells cost {}",
                 census.bytes
             ));
         }
@@ -132,6 +133,7 @@ impl Census {
             State::Busy(_) => return Err("its contents are with a job".to_owned()),
             State::Freed => return Err("I2: it was freed and is still there".to_owned()),
         };
+        self.bytes += OBJECT_BYTES;
         contents.cells(&mut |cell| {
             self.bytes += cell.cost();
             for &object in cell.objects() {

@@ -21,7 +21,7 @@
 //! - **Invariant I2, no dangling.** Every object that a session, a cell or a name refers to exists.
 //! - **Invariant I3, the living.** Every waiter, holding and delivery in an object belongs to a session that has not ended.
 //! - **Invariant I4, books.** A session's books list exactly the waiters, holdings and deliveries that objects have of it.
-//! - **Invariant I5, bytes.** The bytes charged are the sum of the costs of all cells.
+//! - **Invariant I5, bytes.** The bytes charged are the sum of the costs of all objects and cells.
 //! - **Invariant I6, waiters.** The count of waiting calls is the number of waiters; a timer stands for each that has a deadline.
 //! - **Invariant I7, parts.** What holds between each object's own parts holds.
 //!

@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// Server-chosen ids need no protection against chosen collisions.
 pub(crate) type IdHasher = hashbrown::DefaultHashBuilder;
 
+/// What an object occupies before anything is in it, in bytes: its place, its lock, its kind's own fields.
+pub(crate) const OBJECT_BYTES: u64 = 512;
+
 /// Every object by id, and the memory of all.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -58,17 +61,22 @@ impl Registry {
     /// Adds an object with so many references.
     ///
     /// # Errors
-    /// [`FaultCode::TooMany`] at the limit, with the contents back.
+    /// [`FaultCode::TooMany`] or [`FaultCode::TooLarge`] at a limit, with the contents back.
     pub(crate) fn add(
         &self,
         contents: Contents,
         references: u64,
         objects_max: usize,
     ) -> Result<Arc<ObjectSlot>, Box<(Fault, Contents)>> {
-        if self.count.fetch_add(1, Ordering::Relaxed) >= objects_max {
-            self.count.fetch_sub(1, Ordering::Relaxed);
+        let refused = if self.count.fetch_add(1, Ordering::Relaxed) >= objects_max {
             let message = format!("{objects_max} objects exist already, as many as this server allows");
-            return Err(Box::new((Fault::new(FaultCode::TooMany, message), contents)));
+            Some(Fault::new(FaultCode::TooMany, message))
+        } else {
+            self.memory.charge(OBJECT_BYTES).err()
+        };
+        if let Some(fault) = refused {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return Err(Box::new((fault, contents)));
         }
         let id = ObjectId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let slot = Arc::new(ObjectSlot::new(id, contents, references));
@@ -79,6 +87,7 @@ impl Registry {
     /// Takes an object out that has no references any more.
     pub(crate) fn remove(&self, id: ObjectId) -> Option<Arc<ObjectSlot>> {
         let (_, slot) = self.objects.remove(&id)?;
+        self.memory.discharge(OBJECT_BYTES);
         self.count.fetch_sub(1, Ordering::Relaxed);
         Some(slot)
     }

@@ -1,6 +1,7 @@
 //! The server itself: names, contents at creation, limits, printing.
 
 use super::*;
+use crate::engine::registry::OBJECT_BYTES;
 use Operation as Op;
 
 #[test]
@@ -70,7 +71,7 @@ fn limits_are_held_before_anything_changes() {
     let mut driver = Driver::with(Settings {
         objects_max: 2,
         sessions_max: 1,
-        memory_bytes_max: 1000,
+        memory_bytes_max: 2 * OBJECT_BYTES + 1000,
         ..Settings::default()
     });
     let session = driver.session();
@@ -117,7 +118,7 @@ fn limits_are_held_before_anything_changes() {
     assert_eq!(driver.items(session, list), value([1, 2, 3]));
     assert_eq!(driver.call(session, Op::DictLen, dict, &NOTHING), Ok(value(0)));
     driver.check();
-    assert_eq!(driver.engine.stats().bytes, 48);
+    assert_eq!(driver.engine.stats().bytes, 2 * OBJECT_BYTES + 48);
 }
 
 #[test]
