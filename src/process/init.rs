@@ -30,6 +30,8 @@ use crate::sys;
 pub(super) const MARKER: &str = "byproxy-child=";
 /// The exit code of a child that panicked, as of any Rust program.
 const PANIC_CODE: u8 = 101;
+/// How long a child with a link outlives its parent at most.
+const LINKED_GRACE: Duration = Duration::from_secs(2);
 /// The exit code of a child that could not begin.
 const REFUSED_CODE: i32 = 70;
 /// Stands for the message of a panic that has none.
@@ -222,7 +224,8 @@ fn settle(order: &Order, descriptors: Vec<OwnedFd>) -> io::Result<Vec<OwnedFd>> 
         sys::ignore_interrupt()?;
     }
     if order.dies_with_parent {
-        end_with_parent(parent)?;
+        // One that has a link learns from it that its parent has ended, and may put its affairs in order.
+        end_with_parent(parent, if order.link { LINKED_GRACE } else { Duration::ZERO })?;
     }
     Ok(descriptors.collect())
 }

@@ -5,18 +5,20 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::thread;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, getpid, kill_process};
 
 const STACK_SIZE: usize = 64 << 10;
 
-/// From now on this process is killed as soon as the process behind `parent` has ended, however it ended.
-pub(super) fn end_with_parent(parent: OwnedFd) -> io::Result<()> {
+/// From now on this process is killed as soon as the process behind `parent` has ended, however it ended, and `grace` has passed.
+pub(super) fn end_with_parent(parent: OwnedFd, grace: Duration) -> io::Result<()> {
     let watch = move || {
         let mut descriptors = [PollFd::new(&parent, PollFlags::IN)];
         // An interrupted wait is repeated; no other error can come from a valid descriptor.
         while poll(&mut descriptors, None).is_err() {}
+        thread::sleep(grace);
         // Killed, not exited: what would run at an exit may wait for the parent, or for a lock some thread holds.
         let _ = kill_process(getpid(), Signal::KILL);
     };
