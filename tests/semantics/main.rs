@@ -17,6 +17,9 @@ mod limits;
 mod list;
 mod lock;
 mod manager;
+mod processes;
 mod queue;
 mod references;
 mod wrong_type;
+
+byproxy::test_support!();

@@ -41,6 +41,12 @@ macro_rules! on_every_backend {
             fn unix() {
                 $crate::support::check($crate::support::unix, run);
             }
+
+            $(#[$meta])*
+            #[test]
+            fn process() {
+                $crate::support::check($crate::support::process, run);
+            }
         }
     )*};
 }
@@ -76,6 +82,15 @@ pub(crate) fn unix() -> Fixture {
     Fixture {
         manager: Manager::connect(&address).expect("a session"),
         _keep: Box::new(running),
+    }
+}
+
+/// A server process.
+pub(crate) fn process() -> Fixture {
+    let manager = Manager::start().expect("a server process");
+    Fixture {
+        manager,
+        _keep: Box::new(()),
     }
 }
 
