@@ -122,12 +122,13 @@ impl Context<'_> {
     /// # Errors
     /// [`FaultCode::Gone`] when the session is ending: then nothing may be granted.
     pub(crate) fn tie(&mut self, tie: Tie, ticket: Ticket) -> Result<(), Fault> {
-        let session = self.services.sessions.get(ticket.caller.session).ok_or_else(gone)?;
-        let mut books = session.lock();
-        if books.ending() && !cfg!(canary = "grant_without_liveness_check") {
-            return Err(gone());
+        let session = self.services.sessions.get(ticket.caller.session);
+        let mut books = session.as_ref().map(|session| session.lock());
+        match books.as_deref_mut().filter(|books| !books.ending()) {
+            Some(books) => books.tie(tie, self.object, ticket),
+            None if cfg!(canary = "grant_without_liveness_check") => {}
+            None => return Err(gone()),
         }
-        books.tie(tie, self.object, ticket);
         Ok(())
     }
 

@@ -78,12 +78,15 @@ impl Effects<'_> {
     /// As [`Effects::cell`].
     pub(crate) fn cells<'r>(&mut self, raws: impl Iterator<Item = Raw<'r>> + Clone) -> Result<Vec<Cell>, Fault> {
         // Charged before anything is allocated: many short items take far more memory here than on the wire.
-        let cost = raws
-            .clone()
-            .map(|raw| Cell::cost_of(raw.bytes().len(), self.tokens(raw)))
-            .sum();
+        let (mut count, mut cost) = (0, 0);
+        for raw in raws.clone() {
+            count += 1;
+            cost += Cell::cost_of(raw.bytes().len(), self.tokens(raw));
+        }
         self.registry.memory.charge(cost)?;
-        Ok(raws.map(|raw| self.uncharged_cell(raw.bytes())).collect())
+        let mut cells = Vec::with_capacity(count);
+        cells.extend(raws.map(|raw| self.uncharged_cell(raw.bytes())));
+        Ok(cells)
     }
 
     /// Makes further cells of the same values, the whole row so many times over: charged, with references of their own, all or none.

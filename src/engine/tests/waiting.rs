@@ -150,3 +150,25 @@ fn nobody_waits_beyond_the_limit() {
     assert!(answer(&mut driver, third).is_none(), "there is room again");
     driver.check();
 }
+
+#[test]
+fn nothing_is_granted_to_a_session_that_has_ended() {
+    let (mut driver, owner, queue) = queue(0);
+    let lock = driver.create(owner, Kind::LOCK, None, &());
+    driver.call(owner, Op::QueuePut, queue, &("item", ())).unwrap();
+    let dead = driver.session();
+    driver.end(dead);
+    // What a client wrote before it died may be read after it was found dead.
+    assert_eq!(driver.fault(dead, Op::LockAcquire, lock, &(1, ())), FaultCode::Gone);
+    assert_eq!(driver.fault(dead, Op::QueueGet, queue, &((),)), FaultCode::Gone);
+    assert_eq!(driver.fault(dead, Op::QueueReceive, queue, &((),)), FaultCode::Gone);
+    driver.check();
+    assert!(driver.call(owner, Op::LockAcquire, lock, &(1, 0_u64)).is_ok());
+    assert_eq!(driver.call(owner, Op::QueueGet, queue, &(0_u64,)), Ok(value("item")));
+    assert_eq!(
+        driver.fault(dead, Op::LockAcquire, lock, &(1, ())),
+        FaultCode::Gone,
+        "nor does it wait"
+    );
+    assert_eq!(driver.engine.stats().waiters, 0);
+}

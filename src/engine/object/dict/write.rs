@@ -230,7 +230,7 @@ impl DictObject {
 
     /// Makes cells of the keys of pairs, all or none.
     pub(super) fn keys(pairs: Pairs<'_>, effects: &mut Effects<'_>) -> Result<Vec<Cell>, Fault> {
-        let mut keys = Vec::new();
+        let mut keys = Vec::with_capacity(pairs.len());
         for (key, _) in pairs.iter() {
             match canonical(key).and_then(|key| effects.cell_of(&key)) {
                 Ok(key) => keys.push(key),
