@@ -124,3 +124,429 @@ fn calls_are_answered_in_turn() {
         ));
     });
 }
+
+#[test]
+fn a_visitor_that_unwinds_gives_the_item_back_and_leaves_the_lane_usable() {
+    on_both(|remote| {
+        let queue = new_queue(remote);
+        call_waiting(remote, Operation::QueuePut, queue, ("item", FOREVER), Wait::FOREVER).unwrap();
+        let arguments = to_vec(&(FOREVER,), &Limits::default()).unwrap();
+        let get = Request {
+            operation: Operation::QueueGet,
+            object: queue,
+            arguments: &arguments,
+            wait: Wait::FOREVER,
+        };
+        let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            remote.call(get, &mut |_| std::panic::resume_unwind(Box::new("unreadable")))
+        }));
+        assert!(unwound.is_err());
+        assert_eq!(
+            call(remote, Operation::QueueQsize, queue, NOTHING).unwrap().1,
+            Value::from(1)
+        );
+        let again = call_waiting(remote, Operation::QueueGet, queue, (FOREVER,), Wait::FOREVER).unwrap();
+        assert_eq!(again.1, Value::from("item"));
+        assert_eq!(
+            call(remote, Operation::QueueQsize, queue, NOTHING).unwrap().1,
+            Value::from(0)
+        );
+    });
+}
+
+#[test]
+fn a_visitor_may_make_calls_and_give_back_references() {
+    on_both(|remote| {
+        let list = new_list(remote);
+        let other = new_list(remote);
+        let arguments = to_vec(&NOTHING, &Limits::default()).unwrap();
+        let length = Request {
+            operation: Operation::ListLen,
+            object: list,
+            arguments: &arguments,
+            wait: Wait::TRY,
+        };
+        remote
+            .call(length, &mut |_| {
+                call(remote, Operation::ListAppend, list, (1,)).unwrap();
+                remote.release(other);
+            })
+            .unwrap();
+        assert_eq!(
+            call(remote, Operation::ListLen, list, NOTHING).unwrap().1,
+            Value::from(1)
+        );
+        assert!(matches!(
+            call(remote, Operation::ListLen, other, NOTHING),
+            Err(Error::NoSuchObject(_))
+        ));
+    });
+}
+
+#[test]
+fn references_are_given_back_before_what_the_thread_calls_next() {
+    on_both(|remote| {
+        for _ in 0..100 {
+            let list = new_list(remote);
+            remote.release(list);
+            assert!(matches!(
+                call(remote, Operation::ListLen, list, NOTHING),
+                Err(Error::NoSuchObject(_))
+            ));
+        }
+    });
+}
+
+#[test]
+fn a_flood_of_references_reaches_the_server_whole() {
+    on_both(|remote| {
+        let lists: Vec<_> = (0..20_000).map(|_| new_list(remote)).collect();
+        std::thread::scope(|scope| {
+            for part in lists.chunks(5_000) {
+                scope.spawn(move || part.iter().for_each(|&list| remote.release(list)));
+            }
+        });
+        let objects = || match call(remote, Operation::Stats, 0, NOTHING).unwrap().1 {
+            Value::Dict(stats) => stats
+                .iter()
+                .find(|(key, _)| *key == Value::from("objects"))
+                .map(|(_, count)| count.clone()),
+            other => panic!("{other:?}"),
+        };
+        until("every reference is back", || objects() == Some(Value::from(0)));
+    });
+}
+
+#[test]
+fn what_is_over_the_limit_is_not_sent() {
+    let served = Served::with(server::Limits {
+        frame_bytes_max: 1000,
+        ..server::Limits::default()
+    });
+    let remote = served.connect();
+    let list = new_list(&remote);
+    let error = call(&remote, Operation::ListAppend, list, ("x".repeat(1000),)).unwrap_err();
+    assert!(matches!(error, Error::TooLarge(_)), "{error}");
+    assert_eq!(
+        call(&remote, Operation::ListLen, list, NOTHING).unwrap().1,
+        Value::from(0)
+    );
+}
+
+#[test]
+fn many_threads_share_few_lanes_and_get_their_own_answers() {
+    on_both(|remote| {
+        let list = new_list(remote);
+        for number in 0..64 {
+            call(remote, Operation::ListAppend, list, (number,)).unwrap();
+        }
+        std::thread::scope(|scope| {
+            for number in 0..64 {
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        assert_eq!(
+                            call(remote, Operation::ListGet, list, (number,)).unwrap().1,
+                            Value::from(number)
+                        );
+                    }
+                });
+            }
+        });
+    });
+}
+
+#[test]
+fn calls_that_wait_hold_up_nobody() {
+    on_both(|remote| {
+        let queue = new_queue(remote);
+        let waiting = 100;
+        std::thread::scope(|scope| {
+            for _ in 0..waiting {
+                scope.spawn(|| call_waiting(remote, Operation::QueueGet, queue, (FOREVER,), Wait::FOREVER).unwrap());
+            }
+            for number in 0..waiting {
+                call_waiting(remote, Operation::QueuePut, queue, (number, FOREVER), Wait::FOREVER).unwrap();
+            }
+        });
+        assert_eq!(
+            call(remote, Operation::QueueQsize, queue, NOTHING).unwrap().1,
+            Value::from(0)
+        );
+    });
+}
+
+#[test]
+fn more_waiting_calls_than_allowed_are_refused() {
+    let served = Served::start();
+    let options = Options {
+        wait_lanes_max: 2,
+        ..Options::default()
+    };
+    let remote = Remote::connect(served.handle.address(), options).unwrap();
+    let queue = new_queue(&remote);
+    let get = |remote: &Remote| call_waiting(remote, Operation::QueueGet, queue, (FOREVER,), Wait::FOREVER);
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = (0..2).map(|_| scope.spawn(|| get(&remote).is_ok())).collect();
+        until("both wait", || served.handle.stats().connections == 4);
+        let error = get(&remote).unwrap_err();
+        assert!(error.to_string().contains("2 calls that wait"), "{error}");
+        for _ in &waiting {
+            call(&remote, Operation::QueuePut, queue, (1, Some(0))).unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_end_of_the_server_wakes_every_waiting_call() {
+    let mut served = Served::start();
+    let remote = served.connect();
+    let queue = new_queue(&remote);
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = (0..10)
+            .map(|_| scope.spawn(|| call_waiting(&remote, Operation::QueueGet, queue, (FOREVER,), Wait::FOREVER)))
+            .collect();
+        until("all wait", || served.handle.stats().connections == 12);
+        std::thread::sleep(Duration::from_millis(20));
+        served.stop();
+        for call in waiting {
+            let error = call.join().unwrap().unwrap_err();
+            assert!(matches!(error, Error::Gone(_)), "{error}");
+        }
+    });
+    assert!(matches!(
+        call(&remote, Operation::Ping, 0, NOTHING),
+        Err(Error::Gone(_) | Error::OutcomeUnknown { .. })
+    ));
+    assert!(!remote.is_open());
+    assert!(matches!(
+        call(&remote, Operation::Ping, 0, NOTHING),
+        Err(Error::Gone(_))
+    ));
+}
+
+#[test]
+fn a_closed_session_answers_gone_and_wakes_who_waits() {
+    on_both(|remote| {
+        let queue = new_queue(remote);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| call_waiting(remote, Operation::QueueGet, queue, (FOREVER,), Wait::FOREVER));
+            std::thread::sleep(Duration::from_millis(20));
+            remote.close();
+            remote.close();
+            // Whether the item went over is not known: the get was on its way.
+            assert!(matches!(
+                waiting.join().unwrap(),
+                Err(Error::Gone(_) | Error::OutcomeUnknown { .. })
+            ));
+        });
+        assert!(matches!(call(remote, Operation::Ping, 0, NOTHING), Err(Error::Gone(_))));
+        remote.release(queue);
+    });
+}
+
+#[test]
+fn nobody_at_the_address_is_an_error_that_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = Address::unix(directory.path().join("nobody")).unwrap();
+    let error = Remote::connect(&address, Options::default()).unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }), "{error}");
+    assert!(error.to_string().contains("byproxy serve"), "{error}");
+}
+
+mod odd_servers {
+    //! What answers is no server of ours, or one that has gone wrong.
+
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::time::Instant;
+
+    use byproxy_proto::frame::{self, FrameError, write_done_header};
+    use byproxy_proto::handshake::{VERSION, Welcome};
+
+    use super::*;
+
+    /// A server that lets everybody in and then does with a lane's first call whatever it is told.
+    struct Odd {
+        address: Address,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Odd {
+        fn answering(answer: impl Fn(&mut UnixStream) + Send + Sync + 'static) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("odd");
+            let listener = UnixListener::bind(&path).unwrap();
+            let answer = Arc::new(answer);
+            std::thread::spawn(move || {
+                for (number, stream) in listener.incoming().enumerate() {
+                    let mut stream = stream.unwrap();
+                    let answer = Arc::clone(&answer);
+                    std::thread::spawn(move || {
+                        read_frame(&mut stream);
+                        let welcome = Welcome {
+                            version: VERSION,
+                            instance: 1,
+                            session: 1,
+                            secret: 1,
+                            frame_bytes_max: 1 << 20,
+                            proof: &[],
+                        };
+                        stream.write_all(&framed(|out| welcome.write(out))).unwrap();
+                        if read_frame(&mut stream) && number > 0 {
+                            answer(&mut stream);
+                        }
+                    });
+                }
+            });
+            Self {
+                address: Address::unix(path).unwrap(),
+                _directory: directory,
+            }
+        }
+
+        fn connect(&self) -> Arc<Remote> {
+            Remote::connect(&self.address, Options::default()).unwrap()
+        }
+    }
+
+    fn read_frame(stream: &mut UnixStream) -> bool {
+        let mut prefix = [0; 4];
+        stream.read_exact(&mut prefix).is_ok()
+            && stream
+                .read_exact(&mut vec![0; u32::from_le_bytes(prefix) as usize])
+                .is_ok()
+    }
+
+    fn framed(body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        frame::write::<FrameError>(&mut bytes, usize::MAX, |out| {
+            body(out);
+            Ok(())
+        })
+        .unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_connection_lost_before_the_reply_leaves_a_changing_call_unknown() {
+        let odd = Odd::answering(|_| ());
+        let remote = odd.connect();
+        let error = call(&remote, Operation::ListAppend, 5, (1,)).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::OutcomeUnknown {
+                    operation: "list.append",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(
+            matches!(call(&remote, Operation::ListAppend, 5, (1,)), Err(Error::Gone(_))),
+            "it must not be tried again"
+        );
+
+        let remote = odd.connect();
+        assert!(matches!(
+            call(&remote, Operation::ListLen, 5, NOTHING),
+            Err(Error::Gone(_))
+        ));
+    }
+
+    #[test]
+    fn the_answer_to_another_call_ends_the_session() {
+        let odd = Odd::answering(|stream| {
+            let reply = framed(|out| {
+                write_done_header(77, &[], out);
+                out.push(0);
+            });
+            let _ = stream.write_all(&reply);
+            let _ = stream.read(&mut [0]);
+        });
+        let remote = odd.connect();
+        let error = call(&remote, Operation::ListLen, 5, NOTHING).unwrap_err();
+        assert!(
+            matches!(&error, Error::Gone(reason) if reason.contains("another call")),
+            "{error}"
+        );
+        assert!(!remote.is_open());
+    }
+
+    #[test]
+    fn replies_of_nonsense_end_the_session() {
+        for nonsense in [
+            &[0xff, 0xff, 0xff, 0xff][..],
+            &[0, 0, 0, 0],
+            &[3, 0, 0, 0, 9, 9, 9],
+            &[2, 0, 0, 0, 1, 0x80],
+        ] {
+            let odd = Odd::answering(move |stream| {
+                let _ = stream.write_all(nonsense);
+                let _ = stream.read(&mut [0]);
+            });
+            let remote = odd.connect();
+            let error = call(&remote, Operation::ListLen, 5, NOTHING).unwrap_err();
+            assert!(matches!(error, Error::Gone(_)), "{error}");
+            assert!(!remote.is_open());
+        }
+    }
+
+    #[test]
+    fn a_frozen_server_ends_the_session_after_the_time_allowed() {
+        let odd = Odd::answering(|stream| {
+            let _ = stream.read(&mut [0]);
+        });
+        let patience = Duration::from_millis(200);
+        let options = Options {
+            call_timeout: Some(patience),
+            ..Options::default()
+        };
+        for (wait, least) in [(Wait::TRY, patience), (Wait::at_most(patience), patience * 2)] {
+            let remote = Remote::connect(&odd.address, options.clone()).unwrap();
+            let start = Instant::now();
+            let error = call_waiting(&remote, Operation::QueuePut, 5, (1, wait), wait).unwrap_err();
+            assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error}");
+            assert!(start.elapsed() >= least, "{:?}", start.elapsed());
+            assert!(!remote.is_open());
+        }
+    }
+
+    #[test]
+    fn another_kind_of_server_is_recognised() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("redis");
+        let listener = UnixListener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let _ = stream.unwrap().write_all(b"-ERR unknown command\r\n");
+            }
+        });
+        let error = Remote::connect(&Address::unix(&path).unwrap(), Options::default()).unwrap_err();
+        assert!(
+            matches!(&error, Error::Connect { source, .. } if source.to_string().contains("protocol")),
+            "{error}"
+        );
+    }
+}
+
+fn new_queue(remote: &Remote) -> u64 {
+    let (handed, _) = call(
+        remote,
+        Operation::Create,
+        0,
+        (Kind::QUEUE.0, None::<&str>, Some((0u8, 0u64))),
+    )
+    .unwrap();
+    handed[0]
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(30), "stuck: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+const FOREVER: Option<u64> = None;

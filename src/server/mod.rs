@@ -16,6 +16,8 @@ pub(crate) mod memory;
 mod poller;
 pub(crate) mod private;
 mod session;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod worker;
 

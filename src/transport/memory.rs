@@ -116,6 +116,29 @@ impl Stream {
     }
 }
 
+#[cfg(test)]
+impl Stream {
+    /// Writes without the server looking at it.
+    pub(crate) fn push(&self, bytes: &[u8]) {
+        assert_eq!(self.end.send_now(bytes).unwrap(), bytes.len(), "the pipe is full");
+    }
+
+    /// Reads a little without the server knowing that there is room again.
+    pub(crate) fn take_some(&self, into: &mut Vec<u8>, most: usize) {
+        assert_eq!(self.end.receive_now(into, most).unwrap(), most, "too little was there");
+    }
+
+    /// Closes this end for writing without the server looking at it.
+    pub(crate) fn hang_up(&self) {
+        self.end.outgoing.end();
+    }
+
+    /// Has the server look.
+    pub(crate) fn attend(&self) {
+        self.host.attend(self.connection);
+    }
+}
+
 impl Drop for Stream {
     fn drop(&mut self) {
         self.close();

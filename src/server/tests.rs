@@ -1,0 +1,314 @@
+//! The driver without sockets: bytes in, bytes out, and the order of things under the test's control.
+
+use std::time::Duration;
+
+use byproxy_proto::frame::{self, FrameError, PREFIX_BYTES, Reply, Request};
+use byproxy_proto::handshake::{Hello, Purpose, Welcome};
+use byproxy_proto::op::Operation;
+use byproxy_proto::value::{Kind, Limits as ValueLimits, Raw, Value, to_vec};
+use serde::Serialize;
+
+use super::Limits;
+use super::memory::MemoryServer;
+use crate::engine::Settings;
+use crate::transport::{Stream, memory};
+
+/// A connection that is written and read frame by frame.
+struct Wire {
+    stream: Stream,
+    received: Vec<u8>,
+}
+
+/// A session with one lane.
+struct Client {
+    control: Wire,
+    lane: Wire,
+    number: u64,
+}
+
+impl Wire {
+    fn connect(server: &MemoryServer) -> Self {
+        Self {
+            stream: Stream::Memory(memory::Stream::connect(server.host()).unwrap()),
+            received: Vec::new(),
+        }
+    }
+
+    fn memory(&self) -> &memory::Stream {
+        let Stream::Memory(stream) = &self.stream else {
+            panic!("only in-process streams are used here")
+        };
+        stream
+    }
+
+    fn send(&self, bytes: &[u8]) {
+        self.stream.send(bytes, &mut 0).unwrap();
+    }
+
+    /// The next frame's body; nothing at the end of the stream.
+    fn receive(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(body) = frame::split(&self.received, usize::MAX).unwrap() {
+                let body = body.to_vec();
+                self.received.drain(..PREFIX_BYTES + body.len());
+                return Some(body);
+            }
+            if self.stream.receive(&mut self.received, 1 << 20).unwrap_or(0) == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Whether the server has closed it, without waiting.
+    fn is_closed(&mut self) -> bool {
+        self.stream.set_timeout(Some(Duration::from_millis(1))).unwrap();
+        let closed = matches!(self.stream.receive(&mut self.received, 1 << 20), Ok(0));
+        self.stream.set_timeout(None).unwrap();
+        closed
+    }
+}
+
+impl Client {
+    fn open(server: &MemoryServer) -> Self {
+        let mut control = Wire::connect(server);
+        control.send(&framed(|out| Hello::new(Purpose::Control, "test").write(out)));
+        let body = control.receive().unwrap();
+        let welcome = Welcome::read(&body).unwrap().unwrap();
+        let lane = Self::join(server, welcome.session, welcome.secret);
+        Self {
+            control,
+            lane,
+            number: 0,
+        }
+    }
+
+    fn join(server: &MemoryServer, session: u64, secret: u128) -> Wire {
+        let mut lane = Wire::connect(server);
+        lane.send(&framed(|out| {
+            Hello::new(Purpose::Lane { session, secret }, "").write(out)
+        }));
+        assert!(Welcome::read(&lane.receive().unwrap()).unwrap().is_some());
+        lane
+    }
+
+    fn frame(&mut self, operation: Operation, object: u64, arguments: impl Serialize) -> Vec<u8> {
+        self.number += 1;
+        let arguments = to_vec(&arguments, &ValueLimits::default()).unwrap();
+        let call = frame::Call {
+            number: self.number,
+            operation,
+            object,
+            arguments: &arguments,
+        };
+        framed(|out| Request::Call(call).write(out))
+    }
+
+    fn call(&mut self, operation: Operation, object: u64, arguments: impl Serialize) -> (Value, Vec<u64>) {
+        let frame = self.frame(operation, object, arguments);
+        self.lane.send(&frame);
+        self.reply()
+    }
+
+    fn reply(&mut self) -> (Value, Vec<u64>) {
+        let body = self.lane.receive().expect("a reply");
+        match Reply::read(&body, &ValueLimits::default()).unwrap() {
+            Reply::Done { number, handed, result } => {
+                assert_eq!(number, self.number);
+                (
+                    Raw::check(result, &ValueLimits::default()).unwrap().to_value().unwrap(),
+                    handed,
+                )
+            }
+            Reply::Fault { fault, .. } => panic!("{fault}"),
+        }
+    }
+
+    fn create(&mut self, kind: Kind, name: &str) -> u64 {
+        let contents = if kind == Kind::QUEUE { Some((0u8, 0u64)) } else { None };
+        self.call(Operation::Create, 0, (kind.0, Some(name), contents)).1[0]
+    }
+
+    fn open_named(&mut self, name: &str) -> u64 {
+        self.call(Operation::Open, 0, (name,)).1[0]
+    }
+}
+
+fn server() -> MemoryServer {
+    MemoryServer::start(Settings::default(), Limits::default()).unwrap()
+}
+
+fn framed(body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::write::<FrameError>(&mut bytes, usize::MAX, |out| {
+        body(out);
+        Ok(())
+    })
+    .unwrap();
+    bytes
+}
+
+const NOTHING: [u8; 0] = [];
+const FOREVER: Option<u64> = None;
+
+#[test]
+fn frames_are_taken_however_they_are_cut() {
+    let server = server();
+    let mut client = Client::open(&server);
+    let list = client.create(Kind::LIST, "list");
+    let append = client.frame(Operation::ListAppend, list, ("x".repeat(300),));
+    for bytes in append.chunks(7) {
+        client.lane.send(bytes);
+    }
+    client.reply();
+    assert_eq!(client.call(Operation::ListLen, list, NOTHING).0, Value::from(1));
+}
+
+#[test]
+fn what_was_sent_before_the_end_is_taken_before_the_sweep() {
+    let server = server();
+    let mut other = Client::open(&server);
+    let list = other.create(Kind::LIST, "list");
+    let mut client = Client::open(&server);
+    assert_eq!(client.open_named("list"), list);
+    let append = client.frame(Operation::ListAppend, list, (1,));
+    // The call lies in the lane unseen when the control connection ends.
+    client.lane.memory().push(&append);
+    client.control.memory().hang_up();
+    client.control.memory().attend();
+    assert!(client.lane.is_closed());
+    assert_eq!(
+        other.call(Operation::ListLen, list, NOTHING).0,
+        Value::from(1),
+        "a call that had arrived was lost"
+    );
+}
+
+#[test]
+fn a_confirm_that_was_sent_before_the_end_commits() {
+    let server = server();
+    let mut other = Client::open(&server);
+    let queue = other.create(Kind::QUEUE, "queue");
+    for (confirmed, left) in [(true, 0), (false, 1)] {
+        other.call(Operation::QueuePut, queue, ("item", FOREVER));
+        let mut client = Client::open(&server);
+        client.open_named("queue");
+        client.call(Operation::QueueGet, queue, (FOREVER,));
+        assert_eq!(other.call(Operation::QueueQsize, queue, NOTHING).0, Value::from(0));
+        if confirmed {
+            client
+                .lane
+                .memory()
+                .push(&framed(|out| Request::Confirm { number: client.number }.write(out)));
+        }
+        client.control.memory().hang_up();
+        client.control.memory().attend();
+        assert_eq!(
+            other.call(Operation::QueueQsize, queue, NOTHING).0,
+            Value::from(left),
+            "confirmed: {confirmed}"
+        );
+    }
+}
+
+#[test]
+fn a_confirm_after_the_end_is_not_taken() {
+    let server = server();
+    let mut other = Client::open(&server);
+    let queue = other.create(Kind::QUEUE, "queue");
+    other.call(Operation::QueuePut, queue, ("item", FOREVER));
+    let mut client = Client::open(&server);
+    client.open_named("queue");
+    client.call(Operation::QueueGet, queue, (FOREVER,));
+    client.control.memory().hang_up();
+    client.control.memory().attend();
+    let late = framed(|out| Request::Confirm { number: 2 }.write(out));
+    assert!(
+        client.lane.stream.send(&late, &mut 0).is_err(),
+        "a client must learn that its confirm came too late"
+    );
+    assert_eq!(other.call(Operation::QueueQsize, queue, NOTHING).0, Value::from(1));
+}
+
+#[test]
+fn a_waiting_call_is_answered_by_whoever_satisfies_it() {
+    let server = server();
+    let mut getter = Client::open(&server);
+    let queue = getter.create(Kind::QUEUE, "queue");
+    let get = getter.frame(Operation::QueueGet, queue, (FOREVER,));
+    getter.lane.send(&get);
+    let mut putter = Client::open(&server);
+    putter.open_named("queue");
+    putter.call(Operation::QueuePut, queue, (7, FOREVER));
+    assert_eq!(getter.reply().0, Value::from(7));
+}
+
+#[test]
+fn a_deadline_is_kept_without_anything_else_happening() {
+    let server = server();
+    let mut client = Client::open(&server);
+    let queue = client.create(Kind::QUEUE, "queue");
+    let start = std::time::Instant::now();
+    let wait = Duration::from_millis(30);
+    let get = client.frame(Operation::QueueGet, queue, (Some(30_000_000u64),));
+    client.lane.send(&get);
+    let body = client.lane.receive().unwrap();
+    assert!(start.elapsed() >= wait, "answered after {:?}", start.elapsed());
+    let Reply::Fault { fault, .. } = Reply::read(&body, &ValueLimits::default()).unwrap() else {
+        panic!("no fault")
+    };
+    assert_eq!(fault.code, byproxy_proto::fault::FaultCode::Timeout);
+}
+
+#[test]
+fn a_second_call_on_a_waiting_lane_ends_the_session() {
+    let server = server();
+    let mut client = Client::open(&server);
+    let queue = client.create(Kind::QUEUE, "queue");
+    for operation in [Operation::QueueGet, Operation::QueueGet] {
+        let get = client.frame(operation, queue, (FOREVER,));
+        client.lane.send(&get);
+    }
+    let body = client.lane.receive().unwrap();
+    assert!(matches!(
+        Reply::read(&body, &ValueLimits::default()).unwrap(),
+        Reply::Fault { number: 0, .. }
+    ));
+    assert!(client.lane.is_closed() && client.control.is_closed());
+}
+
+#[test]
+fn a_goodbye_while_a_call_waits_is_no_goodbye() {
+    let server = server();
+    let mut client = Client::open(&server);
+    let queue = client.create(Kind::QUEUE, "queue");
+    let get = client.frame(Operation::QueueGet, queue, (FOREVER,));
+    client.lane.send(&get);
+    client.lane.send(&framed(|out| Request::Goodbye.write(out)));
+    assert!(client.control.is_closed(), "a call that waits was left behind");
+}
+
+#[test]
+fn replies_do_not_mix_when_the_reader_is_slow() {
+    let server = server();
+    let mut client = Client::open(&server);
+    let list = client.create(Kind::LIST, "list");
+    client.call(Operation::ListAppend, list, ("x".repeat(200 << 10),));
+    // Each reply is three times what the pipe takes: the second starts while the first is half written.
+    let first = client.frame(Operation::ListGet, list, (0,));
+    let second = client.frame(Operation::ListLen, list, NOTHING);
+    client.lane.send(&first);
+    let mut some = Vec::new();
+    client.lane.memory().take_some(&mut some, 4096);
+    client.lane.send(&second);
+    client.lane.received = some;
+    let numbers: Vec<_> = (0..2)
+        .map(
+            |_| match Reply::read(&client.lane.receive().unwrap(), &ValueLimits::default()).unwrap() {
+                Reply::Done { number, result, .. } => (number, result.len()),
+                Reply::Fault { fault, .. } => panic!("{fault}"),
+            },
+        )
+        .collect();
+    assert_eq!(numbers[0].0 + 1, numbers[1].0);
+    assert!(numbers[0].1 > 200 << 10 && numbers[1].1 < 10, "{numbers:?}");
+}
