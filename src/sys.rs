@@ -81,6 +81,8 @@ pub(crate) fn fork_mark() -> Option<&'static AtomicU64> {
 mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
 
+    use std::sync::atomic::Ordering;
+
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::*;
@@ -109,5 +111,27 @@ mod tests {
     fn a_descriptor_that_is_no_socket_is_an_error() {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(peer_pidfd(&file).unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
+    }
+
+    #[test]
+    fn a_forked_child_finds_the_mark_wiped() {
+        let Some(mark) = fork_mark() else { return };
+        let _ = mark.compare_exchange(0, 7, Ordering::Relaxed, Ordering::Relaxed);
+        // SAFETY: the child does nothing but load a word and exit, which is allowed between a fork and an exec.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let wiped = mark.load(Ordering::Relaxed) == 0;
+            // SAFETY: it ends the child at once, without running anything of the parent's.
+            unsafe { libc::_exit(i32::from(!wiped)) };
+        }
+        let mut status = 0;
+        // SAFETY: the status is a live integer, and the child is ours and not collected yet.
+        let collected = unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!(
+            (collected, status),
+            (child, 0),
+            "the child still found its parent's mark"
+        );
+        assert_ne!(mark.load(Ordering::Relaxed), 0);
     }
 }

@@ -26,8 +26,6 @@ pub(super) struct Lane {
     pub(super) id: u64,
     stream: Arc<Stream>,
     number: u64,
-    /// The rest of a frame that did not fit the socket when nobody wanted to wait; it goes before anything else.
-    unsent: Vec<u8>,
     patience: Option<Duration>,
 }
 
@@ -56,6 +54,13 @@ impl Buffers {
     #[inline]
     pub(super) fn take() -> Self {
         SPARE.try_with(Cell::take).unwrap_or_default()
+    }
+
+    /// Empties them.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        self.output.clear();
+        self.input.clear();
     }
 
     /// Keeps them for the thread's next call, unless they grew large.
@@ -90,18 +95,7 @@ impl Lane {
             id,
             stream,
             number: 0,
-            unsent: Vec::new(),
             patience: None,
-        }
-    }
-
-    /// Empties the buffers, but for what must go first.
-    #[inline]
-    pub(super) fn begin(&mut self, buffers: &mut Buffers) {
-        buffers.output.clear();
-        buffers.input.clear();
-        if !self.unsent.is_empty() {
-            buffers.output.append(&mut self.unsent);
         }
     }
 
@@ -117,13 +111,13 @@ impl Lane {
         number
     }
 
-    pub(super) fn write_confirm(&mut self, number: u64, buffers: &mut Buffers) {
-        self.begin(buffers);
+    pub(super) fn write_confirm(&self, number: u64, buffers: &mut Buffers) {
+        buffers.output.clear();
         append(&mut buffers.output, |out| frame::Request::Confirm { number }.write(out));
     }
 
-    pub(super) fn write_decline(&mut self, number: u64, buffers: &mut Buffers) {
-        self.begin(buffers);
+    pub(super) fn write_decline(&self, number: u64, buffers: &mut Buffers) {
+        buffers.output.clear();
         append(&mut buffers.output, |out| frame::Request::Decline { number }.write(out));
     }
 
@@ -150,21 +144,12 @@ impl Lane {
         })
     }
 
-    /// Sends what goes without waiting. What does not fit goes before the lane's next frame; tells whether there is such a rest.
-    pub(super) fn send_now(&mut self, buffers: &Buffers) -> Result<bool, LaneError> {
-        match self.stream.send_now(&buffers.output) {
-            Ok(sent) => self
-                .unsent
-                .extend_from_slice(buffers.output.get(sent..).unwrap_or_default()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => self.unsent.extend_from_slice(&buffers.output),
-            Err(error) => return Err(LaneError::Unsent(closed(&error.to_string()))),
+    /// Sends what goes without waiting; returns how many bytes that was. If it was not all, the lane is nobody's until the rest is sent.
+    pub(super) fn send_now(&self, bytes: &[u8]) -> Result<usize, LaneError> {
+        match self.stream.send_now(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+            sent => sent.map_err(|error| LaneError::Unsent(closed(&error.to_string()))),
         }
-        Ok(!self.unsent.is_empty())
-    }
-
-    /// Whether something of an earlier frame must go first.
-    pub(super) fn has_unsent(&self) -> bool {
-        !self.unsent.is_empty()
     }
 
     /// Waits for one whole frame.

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod connect;
+mod delivery;
 mod fork;
 mod lane;
 mod pool;
@@ -27,6 +28,7 @@ use parking_lot::Mutex;
 
 pub(crate) use self::connect::Options;
 use self::connect::{Connector, Welcomed};
+use self::delivery::Delivery;
 use self::fork::Birth;
 use self::lane::{Buffers, Lane, LaneError};
 use self::pool::{Pool, Sharing, Taken};
@@ -191,7 +193,7 @@ impl Remote {
     /// Makes a call on a lane that nobody else has; the reply's frame is left in `buffers`.
     #[inline]
     fn exchange(&self, lane: &mut Lane, request: &Request<'_>, buffers: &mut Buffers) -> Result<u64> {
-        lane.begin(buffers);
+        buffers.clear();
         self.releases.write_all(&mut buffers.output);
         let number = lane.write_call(request, buffers);
         let received = lane
@@ -377,41 +379,6 @@ impl End {
                 .clone()
                 .unwrap_or_else(|| "the session has ended".to_owned()),
         )
-    }
-}
-
-/// Items that were received and belong to the server until they are confirmed. Dropped open, as when reading them unwinds, it
-/// declines them: they go back to where they were.
-struct Delivery<'a, 'pool> {
-    remote: &'a Remote,
-    lane: &'a mut Taken<'pool>,
-    buffers: &'a mut Buffers,
-    number: u64,
-    open: bool,
-}
-
-impl Delivery<'_, '_> {
-    fn confirm(&mut self) -> Result<()> {
-        self.open = false;
-        self.lane.write_confirm(self.number, self.buffers);
-        self.lane.send(self.buffers).map_err(|error| {
-            self.remote.end(error.reason());
-            Error::Gone(format!(
-                "the connection ended before the items were ours; they are still the server's: {}",
-                error.reason()
-            ))
-        })
-    }
-}
-
-impl Drop for Delivery<'_, '_> {
-    fn drop(&mut self) {
-        if self.open {
-            self.lane.write_decline(self.number, self.buffers);
-            if let Err(error) = self.lane.send(self.buffers) {
-                self.remote.end(error.reason());
-            }
-        }
     }
 }
 

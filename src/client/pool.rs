@@ -11,7 +11,7 @@ use byproxy_proto::fault::{Fault, FaultCode};
 use parking_lot::{Condvar, Mutex};
 
 use super::Remote;
-use super::lane::{Buffers, Lane, goodbye};
+use super::lane::{Lane, goodbye};
 use crate::error::{Error, Result};
 
 /// How often a thread looks again before it opens one more lane.
@@ -170,19 +170,16 @@ impl Pool {
         }
     }
 
-    fn put_back(&self, remote: &Remote, lane: Lane) {
+    /// Returns a lane that was taken.
+    pub(super) fn put_back(&self, remote: &Remote, lane: Lane) {
         let mut state = self.state.lock();
         let surplus = self.sharing == Sharing::Exclusive && state.free.len() >= IDLE_WAIT_LANES_MAX;
         if state.closed || surplus {
             state.open -= 1;
             drop(state);
             remote.forget_lane(&lane);
-            if surplus && !lane.has_unsent() {
-                let mut lane = lane;
-                let _ = lane.send_now(&Buffers {
-                    output: goodbye(),
-                    input: Vec::new(),
-                });
+            if surplus {
+                let _ = lane.send_now(&goodbye());
             }
             return;
         }
@@ -192,6 +189,13 @@ impl Pool {
         if wanted {
             self.returned.notify_one();
         }
+    }
+}
+
+impl Taken<'_> {
+    /// Keeps the lane; whoever has it must put it back.
+    pub(super) fn keep(mut self) -> Option<Lane> {
+        self.lane.take()
     }
 }
 

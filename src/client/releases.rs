@@ -2,16 +2,17 @@
 //!
 //! They are sent at once, on a free call lane and without waiting for anything; or, when every call lane is taken, with whatever is
 //! sent next: the thread that returns a lane looks here. So none is lost, none waits for ever, and what a thread released is known
-//! before what it calls next. Only a socket that is full leaves a rest, which a short-lived thread sends.
+//! before what it calls next. Only when a flood has filled a socket does a short-lived thread send the rest, in its own time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use byproxy_proto::frame::{RELEASES_MAX, Request};
 use parking_lot::Mutex;
 
 use super::Remote;
-use super::lane::{Buffers, append};
+use super::lane::{Buffers, Lane, append};
+use super::pool::Taken;
 
 /// What waits to be sent.
 #[derive(Debug, Default)]
@@ -19,8 +20,6 @@ pub(super) struct Releases {
     waiting: Mutex<Vec<(u64, u64)>>,
     /// How many those are, to be looked at without a lock.
     count: AtomicUsize,
-    /// A thread is at work that sends what did not fit.
-    late: AtomicBool,
 }
 
 impl Releases {
@@ -71,55 +70,57 @@ impl Remote {
     #[cold]
     fn flush_some(&self) {
         while !self.releases.is_empty() {
-            let Some(mut lane) = self.calls.take_now(self) else {
+            let Some(lane) = self.calls.take_now(self) else {
                 return;
             };
             let mut buffers = Buffers::take();
-            // What is left of an earlier frame comes first, and shows that the socket was full a moment ago.
-            lane.begin(&mut buffers);
+            buffers.clear();
             self.releases.write_all(&mut buffers.output);
-            let left = lane.send_now(&buffers);
-            buffers.give_back();
-            drop(lane);
-            match left {
-                Ok(false) => {}
-                Ok(true) => return self.send_later(),
-                Err(error) => return self.end(error.reason()),
+            let sent = lane.send_now(&buffers.output);
+            let rest = sent.map(|sent| buffers.output.get(sent..).unwrap_or_default());
+            match rest {
+                Ok([]) => buffers.give_back(),
+                Ok(rest) => return self.send_later(lane, rest.to_vec()),
+                Err(error) => {
+                    drop(lane);
+                    return self.end(error.reason());
+                }
             }
         }
     }
 
-    /// Has a thread wait for room in the socket, so that the one which drops a reference need not.
-    fn send_later(&self) {
-        let Some(remote) = self.me.upgrade() else { return };
-        if self.releases.late.swap(true, Ordering::AcqRel) {
+    /// Has a thread wait for room in the socket, so that the one which drops a reference need not. The lane is that thread's meanwhile:
+    /// others have others, and what they release is not held up.
+    fn send_later(&self, lane: Taken<'_>, rest: Vec<u8>) {
+        let (Some(remote), Some(lane)) = (self.me.upgrade(), lane.keep()) else {
             return;
-        }
-        let started = std::thread::Builder::new()
-            .name("byproxy-release".to_owned())
-            .spawn(move || remote.send_the_rest());
+        };
+        // The thread takes its work from here, so that it is still there if no thread can be started.
+        let work = Arc::new(Mutex::new(Some((lane, rest))));
+        let theirs = Arc::clone(&work);
+        let started = {
+            let remote = Arc::clone(&remote);
+            std::thread::Builder::new()
+                .name("byproxy-release".to_owned())
+                .spawn(move || remote.send_rest(&theirs))
+        };
         if started.is_err() {
-            // The next call on the lane takes it along.
-            self.releases.late.store(false, Ordering::Release);
+            remote.send_rest(&work);
         }
     }
 
-    fn send_the_rest(self: Arc<Self>) {
-        loop {
-            let Ok(mut lane) = self.calls.take(&self) else { break };
-            let mut buffers = Buffers::take();
-            lane.begin(&mut buffers);
-            self.releases.write_all(&mut buffers.output);
-            let sent = lane.send(&buffers);
-            drop(lane);
-            if let Err(error) = sent {
-                self.end(error.reason());
-                break;
-            }
-            if self.releases.is_empty() {
-                break;
-            }
+    fn send_rest(&self, work: &Mutex<Option<(Lane, Vec<u8>)>>) {
+        let taken = work.lock().take();
+        let Some((lane, rest)) = taken else { return };
+        let sent = lane.send(&Buffers {
+            output: rest,
+            input: Vec::new(),
+        });
+        if let Err(error) = sent {
+            self.end(error.reason());
         }
-        self.releases.late.store(false, Ordering::Release);
+        self.calls.put_back(self, lane);
+        // While it was away others may have found no lane.
+        self.flush_releases();
     }
 }

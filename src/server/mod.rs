@@ -1,7 +1,7 @@
 //! The server: drives an [engine](crate::engine) with connections, the clock and helper threads.
 //!
 //! [`Server`] is the entry: it claims an address, then serves until it is told to stop. Inside, the [driver](driver) is what everything
-//! passes through: it turns frames into calls of the engine and delivers what comes out, without a thread of its own. A few
+//! passes through: a [visit] turns frames into calls of the engine, and what comes out is delivered, without a thread of its own. A few
 //! [workers](worker) bring it the events of [connections](connection); [helpers] run the engine's jobs; [admission] decides who is let
 //! in; a [session] binds a client process's connections together and ends them together; one [timer] holds every deadline. The server
 //! knows nothing of proxies and clients, which it meets only in the protocol.
@@ -19,6 +19,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod visit;
 mod worker;
 
 use std::collections::BTreeMap;

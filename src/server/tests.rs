@@ -85,7 +85,7 @@ impl Client {
     fn join(server: &MemoryServer, session: u64, secret: u128) -> Wire {
         let mut lane = Wire::connect(server);
         lane.send(&framed(|out| {
-            Hello::new(Purpose::Lane { session, secret }, "").write(out)
+            Hello::new(Purpose::Lane { session, secret }, "").write(out);
         }));
         assert!(Welcome::read(&lane.receive().unwrap()).unwrap().is_some());
         lane

@@ -1,7 +1,6 @@
 //! What costs nothing: a server with nothing to do, and connections that say nothing.
 
 use crate::support::{Client, Raw, Served, alone, spawn_alone};
-use byproxy_proto::handshake::Purpose;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
@@ -118,8 +117,6 @@ fn crowd() {
     std::io::stdout().flush().unwrap();
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     drop((clients, lanes));
-    // Purposes other than lanes would need a session each.
-    let _ = Purpose::Control;
 }
 
 /// Raises the limit on descriptors as far as it goes; returns how many connections that allows.

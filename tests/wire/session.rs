@@ -1,8 +1,11 @@
 //! Sessions end as a whole.
 
-use crate::support::{NOTHING, Served, call, framed, until};
+use crate::support::{Client, NOTHING, Served, call, framed, spawn_alone, until};
 use byproxy_proto::frame::Request;
 use byproxy_proto::op::Operation;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 #[test]
 fn a_lane_lost_without_goodbye_ends_the_session() {
@@ -91,4 +94,47 @@ fn a_client_may_end_the_server() {
     client.lane.expect_end();
     served.stop();
     assert!(!served.path.exists());
+}
+
+#[test]
+fn a_session_ends_with_its_process_though_a_child_holds_its_sockets() {
+    let served = Served::start();
+    let mut parent = spawn_alone("session::a_parent_whose_child_inherits_its_sockets")
+        .env("BYPROXY_TEST_SOCKET", &served.path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(parent.stdout.take().unwrap()).lines();
+    let child = lines
+        .find_map(|line| line.unwrap().split_once("child ")?.1.parse::<i32>().ok())
+        .unwrap();
+    assert_eq!(served.handle.stats().sessions, 1);
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    let child = rustix::process::Pid::from_raw(child).unwrap();
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        until("the session has ended", || served.handle.stats().sessions == 0);
+    }));
+    assert!(
+        rustix::process::test_kill_process(child).is_ok(),
+        "the child was to outlive its parent"
+    );
+    rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+    ended.unwrap();
+}
+
+/// The parent's own process.
+#[test]
+fn a_parent_whose_child_inherits_its_sockets() {
+    let Ok(path) = std::env::var("BYPROXY_TEST_SOCKET") else {
+        return;
+    };
+    let client = Client::open(Path::new(&path));
+    for socket in [&client.control.0, &client.lane.0] {
+        rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty()).unwrap();
+    }
+    let mut child = Command::new("sleep").arg("100").stdout(Stdio::null()).spawn().unwrap();
+    println!("child {}", child.id());
+    // Until it is killed.
+    child.wait().unwrap();
 }

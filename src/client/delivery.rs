@@ -1,0 +1,41 @@
+//! The moment at which items change hands.
+
+use super::Remote;
+use super::lane::Buffers;
+use super::pool::Taken;
+use crate::error::{Error, Result};
+
+/// Items that were received and belong to the server until they are confirmed. Dropped open, as when reading them unwinds, it
+/// declines them: they go back to where they were.
+pub(super) struct Delivery<'a, 'pool> {
+    pub(super) remote: &'a Remote,
+    pub(super) lane: &'a mut Taken<'pool>,
+    pub(super) buffers: &'a mut Buffers,
+    pub(super) number: u64,
+    pub(super) open: bool,
+}
+
+impl Delivery<'_, '_> {
+    pub(super) fn confirm(&mut self) -> Result<()> {
+        self.open = false;
+        self.lane.write_confirm(self.number, self.buffers);
+        self.lane.send(self.buffers).map_err(|error| {
+            self.remote.end(error.reason());
+            Error::Gone(format!(
+                "the connection ended before the items were ours; they are still the server's: {}",
+                error.reason()
+            ))
+        })
+    }
+}
+
+impl Drop for Delivery<'_, '_> {
+    fn drop(&mut self) {
+        if self.open {
+            self.lane.write_decline(self.number, self.buffers);
+            if let Err(error) = self.lane.send(self.buffers) {
+                self.remote.end(error.reason());
+            }
+        }
+    }
+}

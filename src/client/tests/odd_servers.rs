@@ -1,0 +1,174 @@
+//! What answers is no server of ours, or one that has gone wrong.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Instant;
+
+use byproxy_proto::frame::{self, FrameError, write_done_header};
+use byproxy_proto::handshake::{VERSION, Welcome};
+
+use super::*;
+
+/// A server that lets everybody in and then does with a lane's first call whatever it is told.
+struct Odd {
+    address: Address,
+    _directory: tempfile::TempDir,
+}
+
+impl Odd {
+    fn answering(answer: impl Fn(&mut UnixStream) + Send + Sync + 'static) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("odd");
+        let listener = UnixListener::bind(&path).unwrap();
+        let answer = Arc::new(answer);
+        std::thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                let mut stream = stream.unwrap();
+                let answer = Arc::clone(&answer);
+                std::thread::spawn(move || {
+                    read_frame(&mut stream);
+                    let welcome = Welcome {
+                        version: VERSION,
+                        instance: 1,
+                        session: 1,
+                        secret: 1,
+                        frame_bytes_max: 1 << 20,
+                        proof: &[],
+                    };
+                    stream.write_all(&framed(|out| welcome.write(out))).unwrap();
+                    if read_frame(&mut stream) && number > 0 {
+                        answer(&mut stream);
+                    }
+                });
+            }
+        });
+        Self {
+            address: Address::unix(path).unwrap(),
+            _directory: directory,
+        }
+    }
+
+    fn connect(&self) -> Arc<Remote> {
+        Remote::connect(&self.address, Options::default()).unwrap()
+    }
+}
+
+fn read_frame(stream: &mut UnixStream) -> bool {
+    let mut prefix = [0; 4];
+    stream.read_exact(&mut prefix).is_ok()
+        && stream
+            .read_exact(&mut vec![0; u32::from_le_bytes(prefix) as usize])
+            .is_ok()
+}
+
+fn framed(body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::write::<FrameError>(&mut bytes, usize::MAX, |out| {
+        body(out);
+        Ok(())
+    })
+    .unwrap();
+    bytes
+}
+
+#[test]
+fn a_connection_lost_before_the_reply_leaves_a_changing_call_unknown() {
+    let odd = Odd::answering(|_| ());
+    let remote = odd.connect();
+    let error = call(&remote, Operation::ListAppend, 5, (1,)).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::OutcomeUnknown {
+                operation: "list.append",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(
+        matches!(call(&remote, Operation::ListAppend, 5, (1,)), Err(Error::Gone(_))),
+        "it must not be tried again"
+    );
+
+    let remote = odd.connect();
+    assert!(matches!(
+        call(&remote, Operation::ListLen, 5, NOTHING),
+        Err(Error::Gone(_))
+    ));
+}
+
+#[test]
+fn the_answer_to_another_call_ends_the_session() {
+    let odd = Odd::answering(|stream| {
+        let reply = framed(|out| {
+            write_done_header(77, &[], out);
+            out.push(0);
+        });
+        let _ = stream.write_all(&reply);
+        let _ = stream.read(&mut [0]);
+    });
+    let remote = odd.connect();
+    let error = call(&remote, Operation::ListLen, 5, NOTHING).unwrap_err();
+    assert!(
+        matches!(&error, Error::Gone(reason) if reason.contains("another call")),
+        "{error}"
+    );
+    assert!(!remote.is_open());
+}
+
+#[test]
+fn replies_of_nonsense_end_the_session() {
+    for nonsense in [
+        &[0xff, 0xff, 0xff, 0xff][..],
+        &[0, 0, 0, 0],
+        &[3, 0, 0, 0, 9, 9, 9],
+        &[2, 0, 0, 0, 1, 0x80],
+    ] {
+        let odd = Odd::answering(move |stream| {
+            let _ = stream.write_all(nonsense);
+            let _ = stream.read(&mut [0]);
+        });
+        let remote = odd.connect();
+        let error = call(&remote, Operation::ListLen, 5, NOTHING).unwrap_err();
+        assert!(matches!(error, Error::Gone(_)), "{error}");
+        assert!(!remote.is_open());
+    }
+}
+
+#[test]
+fn a_frozen_server_ends_the_session_after_the_time_allowed() {
+    let odd = Odd::answering(|stream| {
+        let _ = stream.read(&mut [0]);
+    });
+    let patience = Duration::from_millis(200);
+    let options = Options {
+        call_timeout: Some(patience),
+        ..Options::default()
+    };
+    for (wait, least) in [(Wait::TRY, patience), (Wait::at_most(patience), patience * 2)] {
+        let remote = Remote::connect(&odd.address, options.clone()).unwrap();
+        let start = Instant::now();
+        let error = call_waiting(&remote, Operation::QueuePut, 5, (1, wait), wait).unwrap_err();
+        assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error}");
+        assert!(start.elapsed() >= least, "{:?}", start.elapsed());
+        assert!(!remote.is_open());
+    }
+}
+
+#[test]
+fn another_kind_of_server_is_recognised() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("redis");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.unwrap().write_all(b"-ERR unknown command\r\n");
+        }
+    });
+    let error = Remote::connect(&Address::unix(&path).unwrap(), Options::default()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Connect { source, .. } if source.to_string().contains("protocol")),
+        "{error}"
+    );
+}

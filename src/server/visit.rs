@@ -1,0 +1,154 @@
+//! What is done with the frames of one connection, one after the other.
+//!
+//! This is the whole protocol as the server sees it: a hello from a stranger, releases and a goodbye on a control connection, calls and
+//! what follows them on a lane. It reads and writes no sockets: bytes come in, calls go to the engine, replies are appended to a buffer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::frame::{self, FrameError, HANDSHAKE_BYTES_MAX, PREFIX_BYTES, Request};
+
+use super::connection::{Connection, Inbound, READ_BYTES, Role};
+use super::driver::{Driver, Mode, Verdict, encode, session_of};
+use crate::engine::{Call, Caller, LaneId, Outcome, Outputs, ReplyRef, SessionId};
+
+/// One look at one connection.
+pub(super) struct Visit<'a> {
+    pub(super) driver: &'a Driver,
+    pub(super) connection: &'a Arc<Connection>,
+    pub(super) mode: Mode,
+    pub(super) replies: &'a mut Vec<u8>,
+    pub(super) frame: &'a mut Vec<u8>,
+    pub(super) out: &'a mut Outputs,
+}
+
+impl Visit<'_> {
+    /// Handles the whole frames in front of these bytes; returns how many bytes those were.
+    pub(super) fn handle_all(&mut self, inbound: &mut Inbound, bytes: &[u8]) -> (usize, Verdict) {
+        let mut rest = bytes;
+        loop {
+            let limit = match inbound.role {
+                Role::Stranger if !cfg!(canary = "no_prefix_limit") => HANDSHAKE_BYTES_MAX,
+                _ => self.driver.limits.frame_bytes_max,
+            };
+            let body = match frame::split(rest, limit) {
+                Ok(Some(body)) => body,
+                Ok(None) => return (bytes.len() - rest.len(), Verdict::Open),
+                Err(error) => return (bytes.len(), self.refuse(&error.into())),
+            };
+            rest = rest.get(PREFIX_BYTES + body.len()..).unwrap_or_default();
+            let verdict = match &inbound.role {
+                Role::Lane(session) => self.handle_request(session.id, body),
+                Role::Control(session) => self.handle_control(session.id, body),
+                Role::Stranger => match self.driver.greet(self.connection, body, self.replies) {
+                    Ok(role) => {
+                        inbound.role = role;
+                        Verdict::Open
+                    }
+                    Err(fault) => self.refuse(&fault),
+                },
+                Role::Closed => return (bytes.len(), Verdict::Open),
+            };
+            if verdict != Verdict::Open {
+                return (bytes.len() - rest.len(), verdict);
+            }
+            if self.replies.len() >= READ_BYTES {
+                self.driver
+                    .write(self.connection, session_of(&inbound.role), self.replies);
+            }
+            if self.mode == Mode::Read && self.connection.is_stalled() {
+                return (bytes.len() - rest.len(), Verdict::Open);
+            }
+        }
+    }
+
+    fn handle_request(&mut self, session: SessionId, body: &[u8]) -> Verdict {
+        let driver = self.driver;
+        let caller = Caller {
+            session,
+            lane: LaneId(self.connection.id),
+        };
+        let now = driver.timer.now();
+        match Request::read(body) {
+            Ok(Request::Call(call)) => {
+                let busy = self.connection.answering.swap(call.number, Ordering::AcqRel) != 0;
+                if busy || call.number == 0 {
+                    return self.refuse(&Fault::new(
+                        FaultCode::Malformed,
+                        "a lane carries one call at a time, and a call's number is not zero",
+                    ));
+                }
+                let frame::Call {
+                    number,
+                    operation,
+                    object,
+                    arguments,
+                } = call;
+                let call = Call {
+                    number,
+                    operation,
+                    object,
+                    arguments,
+                };
+                driver.engine.handle_call(now, caller, call, self.out);
+            }
+            Ok(Request::Confirm { number }) => driver.engine.handle_confirm(now, caller, number, self.out),
+            Ok(Request::Decline { number }) => driver.engine.handle_decline(now, caller, number, self.out),
+            Ok(Request::Release(releases)) => driver.engine.handle_release(now, session, &releases, self.out),
+            Ok(Request::Goodbye) => return Verdict::Goodbye,
+            Err(error @ FrameError::UnknownOperation { call, .. }) => {
+                let fault = Fault::from(error);
+                let reply = ReplyRef {
+                    number: call,
+                    outcome: Outcome::Fault(&fault),
+                    delivers: false,
+                };
+                encode(reply, driver.reply_limit(), self.replies);
+            }
+            Err(error) => return self.refuse(&error.into()),
+        }
+        self.hand_out();
+        Verdict::Open
+    }
+
+    /// The control connection carries releases and the goodbye.
+    fn handle_control(&mut self, session: SessionId, body: &[u8]) -> Verdict {
+        let now = self.driver.timer.now();
+        match Request::read(body) {
+            Ok(Request::Release(releases)) => self.driver.engine.handle_release(now, session, &releases, self.out),
+            Ok(Request::Goodbye) => return Verdict::Goodbye,
+            Ok(_) => {
+                return self.refuse(&Fault::new(
+                    FaultCode::Malformed,
+                    "the control connection carries no calls: open a lane of the session for them",
+                ));
+            }
+            Err(error) => return self.refuse(&error.into()),
+        }
+        self.hand_out();
+        Verdict::Open
+    }
+
+    #[inline]
+    fn hand_out(&mut self) {
+        if let Some(reply) = self.out.immediate() {
+            self.connection.answering.store(0, Ordering::Release);
+            if self.mode == Mode::Read {
+                encode(reply, self.driver.reply_limit(), self.replies);
+            }
+        }
+        self.driver.deliver(self.out, self.frame);
+    }
+
+    /// Tells the peer why nothing more is taken from it.
+    fn refuse(&mut self, fault: &Fault) -> Verdict {
+        let reply = ReplyRef {
+            number: 0,
+            outcome: Outcome::Fault(fault),
+            delivers: false,
+        };
+        encode(reply, self.driver.reply_limit(), self.replies);
+        Verdict::Refused
+    }
+}

@@ -1,0 +1,238 @@
+//! A server's claim on a path.
+//!
+//! A directory that nobody else can write to, a lock file held for as long as the server lives, and the socket, which is taken over from
+//! a dead server of ours and from nobody else. At the end only our own socket is removed.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use interprocess::local_socket::traits::Listener as _;
+use interprocess::local_socket::{GenericFilePath, ListenerNonblockingMode, ListenerOptions, ToFsName as _};
+use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
+use interprocess::os::unix::uds_local_socket;
+
+use super::Socket;
+
+/// How often a lock file may be replaced under our hands before we give up.
+const LOCK_ATTEMPTS_MAX: usize = 8;
+
+/// Why a path can't be listened on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListenError {
+    /// Another server has it.
+    #[error("a server is already running at {path}, held by pid {pid}: connect to it, stop it, or choose another path")]
+    AlreadyRunning { path: PathBuf, pid: String },
+    /// The directory belongs to somebody else.
+    #[error(
+        "the directory {path} belongs to user {owner}, not to us (user {user}): choose one of your own, which may be a new one"
+    )]
+    ForeignDirectory { path: PathBuf, owner: u32, user: u32 },
+    /// The directory lets others put files in it.
+    #[error(
+        "others may write to the directory {path} (mode {mode:03o}): choose one that only you can write to, or `chmod go-w` it"
+    )]
+    OpenDirectory { path: PathBuf, mode: u32 },
+    /// Something is at the path that is not a dead socket of ours.
+    #[error("there is {what} at {path}; it is not ours to replace: remove it, or choose another path")]
+    Occupied { path: PathBuf, what: String },
+    /// The system refused.
+    #[error("can't {action} {path}: {source}")]
+    System {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+}
+
+/// A path that is listened on. Dropping it removes the socket, if it is still ours, and the lock file.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: uds_local_socket::Listener,
+    path: PathBuf,
+    /// The device and inode of our socket: another server's must not be removed.
+    identity: (u64, u64),
+    /// Held for life. A child of a fork inherits the lock but must not remove anything: see `owner`.
+    lock: File,
+    owner: u32,
+}
+
+impl Listener {
+    /// Claims a path and listens on it.
+    ///
+    /// # Errors
+    /// [`ListenError`]; then nothing is left behind but, perhaps, a new directory.
+    pub(crate) fn bind(path: &Path) -> Result<Self, ListenError> {
+        prepare_directory(path)?;
+        let lock = take_lock(path)?;
+        remove_stale(path)?;
+        let bound = path.to_fs_name::<GenericFilePath>().and_then(|name| {
+            ListenerOptions::new()
+                .name(name)
+                .mode(0o600)
+                .reclaim_name(false)
+                .nonblocking(ListenerNonblockingMode::Accept)
+                .create_sync_as::<uds_local_socket::Listener>()
+        });
+        let socket = bound.map_err(system("listen on", path))?;
+        let metadata = path.symlink_metadata().map_err(system("look at", path))?;
+        let identity = (metadata.dev(), metadata.ino());
+        Ok(Self {
+            socket,
+            path: path.to_owned(),
+            identity,
+            lock,
+            owner: std::process::id(),
+        })
+    }
+
+    /// The next connection, if one is waiting.
+    pub(crate) fn accept(&self) -> io::Result<Socket> {
+        self.socket.accept().map(Socket::new)
+    }
+
+    /// The descriptor to wait on.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if self.owner != std::process::id() {
+            return;
+        }
+        let ours = self
+            .path
+            .symlink_metadata()
+            .is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
+        if ours {
+            // Whoever starts now waits for the lock, so nobody can put another socket here in between.
+            let _ = std::fs::remove_file(&self.path);
+        }
+        let _ = std::fs::remove_file(lock_path(&self.path));
+        let _ = self.lock.unlock();
+    }
+}
+
+/// Makes sure that the socket's directory is there, is ours, and that nobody else can write to it.
+fn prepare_directory(path: &Path) -> Result<(), ListenError> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    if !directory.exists() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(system("create", directory))?;
+    }
+    let metadata = directory.metadata().map_err(system("look at", directory))?;
+    let user = rustix::process::geteuid().as_raw();
+    if metadata.uid() != user {
+        return Err(ListenError::ForeignDirectory {
+            path: directory.to_owned(),
+            owner: metadata.uid(),
+            user,
+        });
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(ListenError::OpenDirectory {
+            path: directory.to_owned(),
+            mode: metadata.mode() & 0o777,
+        });
+    }
+    Ok(())
+}
+
+/// Takes the lock file, which says who has the path.
+fn take_lock(path: &Path) -> Result<File, ListenError> {
+    let lock_path = lock_path(path);
+    for _ in 0..LOCK_ATTEMPTS_MAX {
+        let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(flags)
+            .open(&lock_path)
+            .map_err(system("open", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                let _ = (&lock).take(16).read_to_string(&mut pid);
+                let pid = if pid.trim().is_empty() {
+                    "unknown".to_owned()
+                } else {
+                    pid.trim().to_owned()
+                };
+                return Err(ListenError::AlreadyRunning {
+                    path: path.to_owned(),
+                    pid,
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(system("lock", &lock_path)(source)),
+        }
+        // A server that ended between our open and our lock has removed the file: then ours is the lock of nothing.
+        let held = lock.metadata().map_err(system("look at", &lock_path))?;
+        let current = lock_path.symlink_metadata();
+        if current.is_ok_and(|current| (current.dev(), current.ino()) == (held.dev(), held.ino())) {
+            let written = lock
+                .set_len(0)
+                .and_then(|()| lock.rewind())
+                .and_then(|()| writeln!(lock, "{}", std::process::id()));
+            written.map_err(system("write", &lock_path))?;
+            return Ok(lock);
+        }
+    }
+    Err(system("lock", &lock_path)(io::Error::other(
+        "it is replaced again and again",
+    )))
+}
+
+/// Removes a socket that a dead server of ours left behind. The lock is held, so no living server of ours has it.
+fn remove_stale(path: &Path) -> Result<(), ListenError> {
+    let occupied = |what: String| ListenError::Occupied {
+        path: path.to_owned(),
+        what,
+    };
+    let metadata = match path.symlink_metadata() {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(system("look at", path)(error)),
+    };
+    let kind = metadata.file_type();
+    if kind.is_symlink() {
+        return Err(occupied("a symbolic link".to_owned()));
+    }
+    if !kind.is_socket() {
+        return Err(occupied("a file that is no socket".to_owned()));
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(occupied(format!("a socket of user {}", metadata.uid())));
+    }
+    // Another kind of program may listen there without our lock; a connection that is refused proves that nobody does.
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+        Ok(_) => return Err(occupied("a socket on which another program listens".to_owned())),
+        Err(error) => return Err(occupied(format!("a socket that answers `{error}`"))),
+    }
+    std::fs::remove_file(path).map_err(system("remove", path))
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+fn system(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ListenError {
+    let path = path.to_owned();
+    move |source| ListenError::System { action, path, source }
+}
