@@ -1,0 +1,214 @@
+//! A client process: says `ready`, waits for a line, works, prints a count and the nanoseconds it took.
+//!
+//! Every side that is driven from Rust runs here, in the same threads and the same loop; only the step differs. CPython's clients do
+//! the same in `python/manager.py`.
+
+use crate::{Result, limits, ours, peers};
+use std::io::BufRead as _;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How many entries the shared list and dict have.
+pub(crate) const ENTRIES: u64 = 1000;
+
+/// What one client process is to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    pub(crate) side: Side,
+    pub(crate) address: String,
+    pub(crate) work: Work,
+    /// Threads of a race, items of a flow, or things to hold.
+    pub(crate) size: usize,
+    pub(crate) time: Duration,
+}
+
+/// One operation, given how often it ran before.
+pub(crate) type Step = Box<dyn FnMut(u64) -> Result<()> + Send>;
+
+macro_rules! names {
+    ($(#[$meta:meta])* $type:ident { $( $(#[$doc:meta])* $variant:ident = $name:literal, )* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub(crate) enum $type { $( $(#[$doc])* $variant, )* }
+
+        impl $type {
+            pub(crate) fn name(self) -> &'static str {
+                match self { $( Self::$variant => $name, )* }
+            }
+
+            pub(crate) fn from_name(name: &str) -> Result<Self> {
+                match name { $( $name => Ok(Self::$variant), )* _ => Err(format!("unknown: {name}").into()) }
+            }
+        }
+    };
+}
+
+names! {
+    /// Who is driven.
+    Side {
+        Byproxy = "byproxy",
+        /// byproxy with the objects in the client's own process.
+        Embedded = "embedded",
+        Python = "python",
+        Redis = "redis",
+        /// A server that sends back what it gets, by epoll and recvmsg.
+        Echo = "echo",
+        /// A thread that blocks in read and sends back what it gets.
+        PingPong = "pingpong",
+        /// Two words in shared memory.
+        Ring = "ring",
+        /// A program that does nothing, started and waited for.
+        Spawn = "spawn",
+    }
+}
+
+names! {
+    /// What is done over and over.
+    Work {
+        /// A dict's value.
+        Get = "get",
+        Insert = "insert",
+        /// A list's item.
+        Index = "index",
+        Append = "append",
+        QueuePair = "queue-pair",
+        LockPair = "lock-pair",
+        /// One end of a queue: so many items in.
+        Produce = "produce",
+        /// The other: so many out.
+        Consume = "consume",
+        ManagerStart = "manager-start",
+        ProcessStart = "process-start",
+        /// A list of so many ints, kept.
+        HoldList = "hold-list",
+        /// So many connections, kept.
+        HoldConnections = "hold-connections",
+        /// What an item costs in a list of a million and in one of a thousand.
+        GrowList = "grow-list",
+        GrowDict = "grow-dict",
+        GrowObjects = "grow-objects",
+    }
+}
+
+pub(crate) fn run(task: &Task) -> Result<()> {
+    match task.work {
+        Work::Produce | Work::Consume => flow(task),
+        Work::ManagerStart | Work::ProcessStart => starts(task),
+        Work::HoldList | Work::HoldConnections => {
+            let held = hold(task)?;
+            await_go()?;
+            drop(held);
+            Ok(())
+        }
+        Work::GrowList | Work::GrowDict | Work::GrowObjects => grow(task),
+        _ => race(task),
+    }
+}
+
+/// The key of an entry.
+pub(crate) fn key(entry: u64) -> String {
+    format!("key-{:06}", entry % ENTRIES)
+}
+
+/// Each thread takes its step over and over until the time is up.
+fn race(task: &Task) -> Result<()> {
+    let mut steps = steps(task, task.size)?;
+    // Once before the clock runs: whatever is set up by the first call is not what is measured.
+    steps.iter_mut().try_for_each(|step| step(0))?;
+    let (stop, begin) = (&AtomicBool::new(false), &Barrier::new(task.size + 1));
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = steps
+            .into_iter()
+            .map(|step| scope.spawn(move || laps(step, begin, stop)))
+            .collect();
+        let gone = await_go();
+        let start = Instant::now();
+        begin.wait();
+        std::thread::sleep(task.time);
+        stop.store(true, Ordering::Relaxed);
+        let mut total = 0;
+        for thread in threads {
+            total += thread.join().map_err(|_| "a client thread panicked")??;
+        }
+        gone?;
+        report(total, start.elapsed());
+        Ok(())
+    })
+}
+
+/// One thread's part of a race: how many steps it took.
+fn laps(mut step: Step, begin: &Barrier, stop: &AtomicBool) -> Result<u64> {
+    begin.wait();
+    let mut count = 0;
+    while !stop.load(Ordering::Relaxed) {
+        step(count)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn flow(task: &Task) -> Result<()> {
+    let mut step = steps(task, 1)?.pop().ok_or("no step")?;
+    await_go()?;
+    let start = Instant::now();
+    (0..task.size as u64).try_for_each(&mut step)?;
+    report(task.size as u64, start.elapsed());
+    Ok(())
+}
+
+/// Starts and ends things; only the starting counts.
+fn starts(task: &Task) -> Result<()> {
+    let mut start_one = match task.side {
+        Side::Spawn => limits::spawn::start(),
+        Side::Byproxy => ours::starts::start(task.work)?,
+        other => return Err(format!("{} starts nothing", other.name()).into()),
+    };
+    start_one()?;
+    await_go()?;
+    let (end, mut count, mut spent) = (Instant::now() + task.time, 0, Duration::ZERO);
+    while Instant::now() < end {
+        spent += start_one()?;
+        count += 1;
+    }
+    report(count, spent);
+    Ok(())
+}
+
+fn grow(task: &Task) -> Result<()> {
+    let growth = ours::growth::prepare(task)?;
+    await_go()?;
+    let (small, large) = growth.run(task.time)?;
+    println!("{} {}", small.as_nanos(), large.as_nanos());
+    Ok(())
+}
+
+/// The steps of so many threads.
+fn steps(task: &Task, threads: usize) -> Result<Vec<Step>> {
+    let each = |step: &dyn Fn() -> Result<Step>| (0..threads).map(|_| step()).collect();
+    match task.side {
+        Side::Byproxy | Side::Embedded => ours::steps(task, threads),
+        Side::Redis => each(&|| peers::redis::step(task)),
+        Side::Echo | Side::PingPong => each(&|| limits::echo::step(&task.address)),
+        Side::Ring => each(&|| limits::ring::step(&task.address)),
+        Side::Python | Side::Spawn => Err("not driven from here".into()),
+    }
+}
+
+fn hold(task: &Task) -> Result<Box<dyn std::any::Any>> {
+    match task.side {
+        Side::Byproxy => ours::memory::hold(task),
+        Side::Redis => peers::redis::hold(task),
+        other => Err(format!("{} holds nothing", other.name()).into()),
+    }
+}
+
+fn await_go() -> Result<()> {
+    println!("ready");
+    std::io::stdin().lock().read_line(&mut String::new())?;
+    Ok(())
+}
+
+fn report(count: u64, elapsed: Duration) {
+    println!("{count} {}", elapsed.as_nanos());
+}

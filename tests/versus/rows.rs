@@ -1,0 +1,281 @@
+//! The rows of the comparison: what each measures, beside whom, and which goals it has.
+
+use crate::client::{Side, Work};
+
+/// One line of the table. Its id stays the same for ever, so that results can be compared over time.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) id: &'static str,
+    pub(crate) unit: Unit,
+    pub(crate) measure: Measure,
+    /// Whether CPython can do it, and Redis.
+    pub(crate) peers: Peers,
+    /// What the machine allows for it.
+    pub(crate) limit: Option<Side>,
+    pub(crate) goals: &'static [Goal],
+}
+
+/// What a row's numbers count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    PerSecond,
+    Nanoseconds,
+    Milliseconds,
+    Bytes,
+    /// How many times one thing is another.
+    Ratio,
+    Count,
+}
+
+/// How a row is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Measure {
+    /// So many processes with so many threads each, all at once.
+    Rate {
+        side: Side,
+        work: Work,
+        processes: usize,
+        threads: usize,
+    },
+    /// One process puts, another gets.
+    Flow,
+    /// The time until something runs.
+    Start(Work),
+    /// Batches of 64.
+    Batch,
+    /// What a server grows by for each of so many things.
+    Memory { work: Work, per_item: bool },
+    /// What a step costs with a million things, in terms of what it costs with a thousand.
+    Growth { side: Side, work: Work },
+    /// How often an idle server with connected clients runs in five seconds.
+    Idle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peers {
+    Both,
+    Python,
+    Redis,
+    None,
+}
+
+/// The columns of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Column {
+    Byproxy,
+    Python,
+    Redis,
+    Limit,
+    /// The raw socket ping-pong, beside the limit of `call.get.socket`.
+    PingPong,
+}
+
+/// What a row must reach: a rate at least, anything else at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goal {
+    /// So many times another column.
+    Of(Column, f64),
+    Value(f64),
+}
+
+impl Unit {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::PerSecond => "ops/s",
+            Self::Nanoseconds => "ns",
+            Self::Milliseconds => "ms",
+            Self::Bytes => "bytes",
+            Self::Ratio => "ratio",
+            Self::Count => "count",
+        }
+    }
+
+    pub(crate) fn more_is_better(self) -> bool {
+        self == Self::PerSecond
+    }
+}
+
+impl Row {
+    pub(crate) fn columns(&self) -> Vec<Column> {
+        let mut columns = vec![Column::Byproxy];
+        columns.extend(matches!(self.peers, Peers::Both | Peers::Python).then_some(Column::Python));
+        columns.extend(matches!(self.peers, Peers::Both | Peers::Redis).then_some(Column::Redis));
+        columns.extend(self.limit.map(|_| Column::Limit));
+        columns.extend((self.limit == Some(Side::Echo)).then_some(Column::PingPong));
+        columns
+    }
+
+    /// Whether one measurement tells as much as five: sizes do not vary, and a growth takes turns within itself.
+    pub(crate) fn is_steady(&self) -> bool {
+        matches!(
+            self.measure,
+            Measure::Memory { .. } | Measure::Growth { .. } | Measure::Idle
+        )
+    }
+}
+
+const fn row(
+    id: &'static str,
+    unit: Unit,
+    measure: Measure,
+    peers: Peers,
+    limit: Option<Side>,
+    goals: &'static [Goal],
+) -> Row {
+    Row {
+        id,
+        unit,
+        measure,
+        peers,
+        limit,
+        goals,
+    }
+}
+
+const fn calls(
+    id: &'static str,
+    work: Work,
+    processes: usize,
+    threads: usize,
+    limit: Option<Side>,
+    goals: &'static [Goal],
+) -> Row {
+    row(
+        id,
+        Unit::PerSecond,
+        Measure::Rate {
+            side: Side::Byproxy,
+            work,
+            processes,
+            threads,
+        },
+        Peers::Both,
+        limit,
+        goals,
+    )
+}
+
+const fn growth(id: &'static str, side: Side, work: Work, goals: &'static [Goal]) -> Row {
+    row(
+        id,
+        Unit::Ratio,
+        Measure::Growth { side, work },
+        Peers::None,
+        None,
+        goals,
+    )
+}
+
+const RING: Option<Side> = Some(Side::Ring);
+
+pub(crate) const ROWS: &[Row] = &[
+    calls("call.get", Work::Get, 1, 1, RING, &[]),
+    calls("call.insert", Work::Insert, 1, 1, RING, &[]),
+    calls("call.index", Work::Index, 1, 1, RING, &[]),
+    calls("call.append", Work::Append, 1, 1, RING, &[]),
+    calls(
+        "call.get.socket",
+        Work::Get,
+        1,
+        1,
+        Some(Side::Echo),
+        &[Goal::Of(Column::Limit, 0.85), Goal::Of(Column::PingPong, 0.70)],
+    ),
+    calls("call.get.8", Work::Get, 1, 8, None, &[Goal::Of(Column::Redis, 1.2)]),
+    calls("call.get.50", Work::Get, 1, 50, None, &[]),
+    calls("call.get.200", Work::Get, 1, 200, None, &[]),
+    calls("call.get.50p", Work::Get, 50, 1, None, &[]),
+    row(
+        "call.get.embedded",
+        Unit::Nanoseconds,
+        Measure::Rate {
+            side: Side::Embedded,
+            work: Work::Get,
+            processes: 1,
+            threads: 1,
+        },
+        Peers::None,
+        None,
+        &[Goal::Value(250.0)],
+    ),
+    row("batch.64", Unit::PerSecond, Measure::Batch, Peers::Redis, None, &[]),
+    row(
+        "queue.pair",
+        Unit::PerSecond,
+        Measure::Rate {
+            side: Side::Byproxy,
+            work: Work::QueuePair,
+            processes: 1,
+            threads: 1,
+        },
+        Peers::Python,
+        None,
+        &[],
+    ),
+    row("queue.1p1c", Unit::PerSecond, Measure::Flow, Peers::Python, None, &[]),
+    row(
+        "lock.pair",
+        Unit::PerSecond,
+        Measure::Rate {
+            side: Side::Byproxy,
+            work: Work::LockPair,
+            processes: 1,
+            threads: 1,
+        },
+        Peers::Python,
+        None,
+        &[],
+    ),
+    row(
+        "manager.start",
+        Unit::Milliseconds,
+        Measure::Start(Work::ManagerStart),
+        Peers::Python,
+        Some(Side::Spawn),
+        &[Goal::Value(4.0)],
+    ),
+    row(
+        "process.start",
+        Unit::Milliseconds,
+        Measure::Start(Work::ProcessStart),
+        Peers::Python,
+        Some(Side::Spawn),
+        &[Goal::Value(2.5)],
+    ),
+    row(
+        "mem.list.1m",
+        Unit::Bytes,
+        Measure::Memory {
+            work: Work::HoldList,
+            per_item: false,
+        },
+        Peers::Both,
+        None,
+        &[Goal::Value(20e6)],
+    ),
+    row(
+        "mem.connection",
+        Unit::Bytes,
+        Measure::Memory {
+            work: Work::HoldConnections,
+            per_item: true,
+        },
+        Peers::Both,
+        None,
+        &[Goal::Value(16_384.0)],
+    ),
+    growth("scale.list", Side::Byproxy, Work::GrowList, &[Goal::Value(1.5)]),
+    growth("scale.dict", Side::Byproxy, Work::GrowDict, &[Goal::Value(1.5)]),
+    growth("scale.objects", Side::Byproxy, Work::GrowObjects, &[Goal::Value(1.5)]),
+    growth("scale.list.embedded", Side::Embedded, Work::GrowList, &[]),
+    growth("scale.dict.embedded", Side::Embedded, Work::GrowDict, &[]),
+    growth("scale.objects.embedded", Side::Embedded, Work::GrowObjects, &[]),
+    row(
+        "idle.switches",
+        Unit::Count,
+        Measure::Idle,
+        Peers::None,
+        None,
+        &[Goal::Value(0.0)],
+    ),
+];
