@@ -4,7 +4,7 @@ use crate::model::{
     Answer, DictModel, Expected, ListModel, LockModel, Order, QueueModel, Request, Ticket, as_int, done, follow, int,
     items, tokens,
 };
-use crate::simulator::{LaneState, Object, Result, Simulator};
+use crate::simulator::{Lane, LaneState, Object, Result, Simulator};
 use byproxy::engine::{Outcome, Output, ReplyRef};
 use byproxy_proto::fault::FaultCode;
 use byproxy_proto::op::Operation;
@@ -56,9 +56,8 @@ impl Simulator {
         } = reply;
         let client = self.clients.iter().position(|client| client.session == ticket.0);
         let client = client.ok_or_else(|| format!("S2: {ticket:?} is dead and was answered {answer:?}"))?;
-        let lane = usize::try_from(ticket.1)
-            .ok()
-            .and_then(|lane| self.clients[client].lanes.get_mut(lane));
+        let index = usize::try_from(ticket.1).map_err(|_| format!("S1: {ticket:?} has no lane"))?;
+        let lane = self.clients[client].lanes.get_mut(index);
         let lane = lane.ok_or_else(|| format!("S1: {ticket:?} has no such lane"))?;
         let LaneState::Waiting(request) = std::mem::replace(&mut lane.state, LaneState::Idle) else {
             return Err(format!("S1: {ticket:?} was not waiting for {answer:?}"));
@@ -86,6 +85,19 @@ impl Simulator {
         }
         if let Some(expected) = self.expected.remove(&ticket) {
             return self.judge_expected(client, &request, &answer, delivers, &expected);
+        }
+        let since = self.clients[client].lanes[index].since;
+        let mut lanes = self.clients.iter().flat_map(|client| &client.lanes);
+        let overtaken = |lane: &&Lane| match &lane.state {
+            LaneState::Waiting(earlier) => earlier.object == request.object && lane.since < since,
+            LaneState::Idle | LaneState::Delivered { .. } => false,
+        };
+        let follows = matches!(
+            self.objects.get(&request.object),
+            Some(Object::List(_) | Object::Dict(_))
+        );
+        if follows && lanes.any(|lane| overtaken(&lane)) {
+            return Err(format!("S1: {ticket:?} overtook an earlier call: {request:?}"));
         }
         self.judge_followed(client, &request, &answer)
     }

@@ -6,7 +6,8 @@
 //!
 //! After each event the replies are held against the models, and the engine against what can be known from outside:
 //!
-//! - **S1** every reply is the one the model allows, and answers a call that is waiting for it, once;
+//! - **S1** every reply is the one the model allows, and answers a call that is waiting for it, once,
+//!   and no call on a list or dict overtakes another;
 //! - **S2** nothing is ever answered to a session that has ended;
 //! - **S3** a reply hands over exactly the references that are in it;
 //! - **S4** the engine counts as many sessions, references, names, waiters and objects as there are;
@@ -45,6 +46,7 @@ pub(crate) struct Simulator {
     pub(crate) expected: BTreeMap<Ticket, Expected>,
     /// The greatest id seen: new objects have greater ones.
     pub(crate) newest: u64,
+    calls: u64,
     /// What happened, if anyone wants to read it.
     trace: Option<Vec<String>>,
 }
@@ -66,6 +68,8 @@ pub(crate) struct Client {
 /// One lane of a client: also one thread of it.
 pub(crate) struct Lane {
     pub(crate) calls: u64,
+    /// When its call came, counted in calls.
+    pub(crate) since: u64,
     pub(crate) state: LaneState,
 }
 
@@ -117,6 +121,7 @@ impl Simulator {
             names: BTreeMap::new(),
             expected: BTreeMap::new(),
             newest: 0,
+            calls: 0,
             trace: traced.then(Vec::new),
         }
     }
@@ -228,6 +233,7 @@ impl Simulator {
         let lanes = (0..=self.random.below(3))
             .map(|_| Lane {
                 calls: 0,
+                since: 0,
                 state: LaneState::Idle,
             })
             .collect();
@@ -435,6 +441,8 @@ impl Simulator {
         };
         let lane = &mut self.clients[client].lanes[lane];
         lane.calls += 1;
+        lane.since = self.calls;
+        self.calls += 1;
         lane.state = LaneState::Waiting(request);
         self.engine.handle_call(Time(self.now), caller, call, &mut self.out);
         self.absorb(Some(ticket))
