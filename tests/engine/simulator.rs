@@ -47,6 +47,7 @@ pub(crate) struct Simulator {
     /// The greatest id seen: new objects have greater ones.
     pub(crate) newest: u64,
     calls: u64,
+    deaths: Deaths,
     /// What happened, if anyone wants to read it.
     trace: Option<Vec<String>>,
 }
@@ -92,11 +93,18 @@ pub(crate) enum Object {
     Lock(LockModel),
 }
 
+/// How many clients died with nothing to lose, and how many while waiting, holding, or with items on their way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Deaths {
+    pub(crate) idle: u64,
+    pub(crate) torn: u64,
+}
+
 /// Runs one seed; an error says what went wrong, and what happened before if `traced`.
-pub(crate) fn run(seed: u64, events: usize, traced: bool) -> Result {
+pub(crate) fn run(seed: u64, events: usize, traced: bool) -> Result<Deaths> {
     let mut simulator = Simulator::new(seed, traced);
     let done = simulator.live(events).and_then(|()| simulator.die());
-    done.map_err(|error| match &simulator.trace {
+    done.map(|()| simulator.deaths).map_err(|error| match &simulator.trace {
         Some(trace) => format!("{error}\nafter\n{}", trace.join("\n")),
         None => error,
     })
@@ -122,6 +130,7 @@ impl Simulator {
             expected: BTreeMap::new(),
             newest: 0,
             calls: 0,
+            deaths: Deaths::default(),
             trace: traced.then(Vec::new),
         }
     }
@@ -251,6 +260,13 @@ impl Simulator {
 
     fn kill(&mut self, victim: usize) -> Result {
         let client = self.clients.remove(victim);
+        let holds = |object: &Object| matches!(object, Object::Lock(lock) if lock.is_owned_by(client.session));
+        let busy = client.lanes.iter().any(|lane| !matches!(lane.state, LaneState::Idle));
+        if busy || !client.leases.is_empty() || self.objects.values().any(holds) {
+            self.deaths.torn += 1;
+        } else {
+            self.deaths.idle += 1;
+        }
         self.log(|| format!("session {} dies", client.session));
         for lane in &client.lanes {
             if let LaneState::Waiting(request) = &lane.state {

@@ -445,3 +445,31 @@ fn a_queue_of_an_unknown_order_is_refused() {
         FaultCode::BadArgument
     );
 }
+
+/// The moment between the mark and the sweep, which threads hit rarely: a call or a grant that comes then must find the mark.
+#[test]
+fn nothing_is_granted_to_a_session_that_is_ending() {
+    let mut driver = Driver::new();
+    let (me, ending) = (driver.session(), driver.session());
+    let queue = driver.queue(me, FIFO, 0);
+    let lock = driver.create(me, Kind::LOCK, None, &());
+    let theirs = driver.send(ending, QueueGet, queue, &(FOREVER,));
+    let mine = driver.send(me, QueueGet, queue, &(FOREVER,));
+    let mark = driver.engine.services.sessions.get(ending).unwrap().lock().end();
+    assert!(mark.is_some());
+    driver.put(me, queue, [1]);
+    assert_eq!(driver.answer(mine), Some(Value::from(1)), "the next in line is served");
+    assert!(driver.reply(theirs).is_none());
+    driver.put(me, queue, [2]);
+    assert_eq!(driver.fault(ending, QueueGet, queue, &(TRY,)), FaultCode::Gone);
+    assert_eq!(driver.qsize(me, queue), Value::from(1));
+    let acquire = (1, FOREVER);
+    assert_eq!(
+        driver.fault(ending, Operation::LockAcquire, lock, &acquire),
+        FaultCode::Gone
+    );
+    assert_eq!(
+        driver.call(me, Operation::LockLocked, lock, &NOTHING),
+        Ok(Value::from(false))
+    );
+}

@@ -92,6 +92,10 @@ impl LockModel {
         self.grant()
     }
 
+    pub(crate) fn is_owned_by(&self, session: u64) -> bool {
+        self.owner.is_some_and(|owner| owner.0 == session)
+    }
+
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = u64> {
         self.line.iter().filter_map(|waiting| waiting.deadline)
     }
