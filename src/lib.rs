@@ -1,4 +1,6 @@
-//! Python's `multiprocessing.Manager` reborn in Rust.
+#![doc = include_str!("../README.md")]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("byproxy runs on Linux only: it rests on memfd, pidfd, epoll and futexes");
 
@@ -30,6 +32,8 @@ pub use proxy::{
     IntoElement, ListCalls, ListIter, ListProxy, LockCalls, LockGuard, LockProxy, PutError, PutManyError,
     PutTimeoutError, QueueAudit, QueueCalls, QueueProxy, TryGetError, TryPutError,
 };
+
+pub use server::Server;
 
 // Where children of unit tests come in.
 #[cfg(test)]

@@ -173,8 +173,8 @@ impl Process {
     /// # Errors
     ///
     /// When the operating system does not let this process signal the child, which has changed its user.
-    pub fn terminate(&self) -> io::Result<()> {
-        self.child.signal(Signal::TERM)
+    pub fn terminate(&self) -> crate::Result<()> {
+        self.signal(Signal::TERM)
     }
 
     /// Ends the child at once (`SIGKILL`). One that has ended already is left alone. Python: `p.kill()`
@@ -182,8 +182,15 @@ impl Process {
     /// # Errors
     ///
     /// As [`terminate`](Self::terminate).
-    pub fn kill(&self) -> io::Result<()> {
-        self.child.signal(Signal::KILL)
+    pub fn kill(&self) -> crate::Result<()> {
+        self.signal(Signal::KILL)
+    }
+
+    fn signal(&self, signal: Signal) -> crate::Result<()> {
+        let context = "can't signal the process";
+        self.child
+            .signal(signal)
+            .map_err(|source| crate::Error::Io { context, source })
     }
 
     /// Whether the child still runs. Python: `p.is_alive()`

@@ -1,8 +1,4 @@
 //! Raw bytes against a live server: what a peer can send, leave out, leave unread and break.
-#![expect(
-    clippy::print_stdout,
-    reason = "the numbers that these tests measure are worth reading"
-)]
 
 mod admission;
 mod descriptors;

@@ -1,0 +1,47 @@
+//! `byproxy serve`: hosts objects until it is told to end.
+
+use byproxy::{Address, Result, Server};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::Write as _;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Where to listen, such as `unix:/run/app/app.sock`; without it a private folder is made and its address printed.
+    #[arg(long, value_name = "ADDRESS", env = "BYPROXY_LISTEN")]
+    listen: Option<Address>,
+    /// Worker threads; half the cores unless said otherwise.
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    // Before the socket exists, so that no signal finds a server that would leave it behind.
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|source| byproxy::Error::Io {
+        context: "can't watch for signals",
+        source,
+    })?;
+    let mut builder = Server::builder();
+    if let Some(address) = &options.listen {
+        builder = builder.listen(address.clone());
+    }
+    if let Some(workers) = options.workers {
+        builder = builder.workers(workers);
+    }
+    let server = builder.build()?;
+
+    let server_handle = server.handle();
+    let watch = signals.handle();
+    let watcher = std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            server_handle.stop();
+        }
+    });
+    println!("listening on {}", server.address());
+    // Whoever reads this line through a pipe is waiting for it; if nobody reads any more, the server serves all the same.
+    let _ = std::io::stdout().flush();
+    let outcome = server.serve();
+    watch.close();
+    let _ = watcher.join();
+    outcome
+}
