@@ -108,7 +108,7 @@ fn a_running_child_is_alive_until_it_is_ended() {
     let _watchdog = Watchdog::new();
     let desk = Desk::new();
     for (end, code) in [
-        (Process::terminate as fn(&Process) -> io::Result<()>, -15),
+        (Process::terminate as fn(&Process) -> byproxy::Result<()>, -15),
         (Process::kill, -9),
     ] {
         let child = Process::spawn(stay, (desk.path(),)).unwrap();
