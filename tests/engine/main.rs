@@ -3,7 +3,9 @@
 //! `BYPROXY_SEED=17 cargo test --test engine simulator` runs one seed again and prints every event before the failure.
 
 mod calls;
+mod counts;
 mod crowd;
+mod events;
 mod judge;
 mod member;
 mod model;
