@@ -9,11 +9,22 @@ use byproxy_proto::frame::{self, FrameError, HANDSHAKE_BYTES_MAX};
 use byproxy_proto::handshake::{Hello, Purpose, VERSION, Welcome};
 
 use super::connection::{Connection, Role};
-use super::driver::{Driver, encode};
+use super::driver::{Driver, Scratch, encode};
 use super::session::{JoinError, Session};
 use super::timer::Chore;
-use crate::engine::{Outcome, Peer, ReplyRef};
+use crate::engine::{Outcome, Peer, ReplyRef, Time};
 use crate::transport::Wire;
+
+/// How long a connection may be silent while others wait for its place, in nanoseconds.
+const SILENCE_ALLOWED: u64 = 100_000_000;
+
+/// A connection that has not said hello.
+#[derive(Debug)]
+pub(super) struct Stranger {
+    connection: Arc<Connection>,
+    /// When it came.
+    since: Time,
+}
 
 impl Driver {
     /// Takes a new connection, as a stranger. Its events start at once.
@@ -38,22 +49,11 @@ impl Driver {
             return Err(io::Error::other("too many connections"));
         }
         self.counters.connections.fetch_add(1, Ordering::Relaxed);
-        let oldest = {
-            let mut strangers = self.strangers.lock();
-            strangers.insert(id, Arc::clone(&connection));
-            if strangers.len() > self.limits.strangers_max {
-                strangers.pop_first()
-            } else {
-                None
-            }
+        let stranger = Stranger {
+            connection: Arc::clone(&connection),
+            since: self.timer.now(),
         };
-        if let Some((_, oldest)) = oldest {
-            // A client says hello as soon as it is connected; what has not, while so many others came, is none.
-            self.dismiss_stranger(
-                &oldest,
-                "too many connections have said no hello, and this is the oldest",
-            );
-        }
+        self.strangers.lock().insert(id, stranger);
         self.timer
             .schedule(self.limits.hello_wait, Chore::Hello(Arc::downgrade(&connection)));
         if let Some(poller) = connection.poller()
@@ -63,6 +63,35 @@ impl Driver {
             return Err(error);
         }
         Ok(connection)
+    }
+
+    /// Makes room for one more stranger, before it is admitted: the oldest is closed if it has been silent for a while. False if there is
+    /// no room yet.
+    ///
+    /// A client says hello as soon as it is connected. But many may come at once: then the oldest one's hello lies here unread, or it has
+    /// not had its turn to write it.
+    pub(super) fn make_room(&self, scratch: &mut Scratch) -> bool {
+        while let Some((oldest, since)) = self.stranger_too_many() {
+            self.read(&oldest, scratch);
+            if !self.strangers.lock().contains_key(&oldest.id) {
+                continue;
+            }
+            if self.timer.now() < since.after(SILENCE_ALLOWED) {
+                return false;
+            }
+            self.dismiss_stranger(
+                &oldest,
+                "too many connections have said no hello, and this is the oldest",
+            );
+        }
+        true
+    }
+
+    /// The oldest stranger, if there are as many as are allowed.
+    fn stranger_too_many(&self) -> Option<(Arc<Connection>, Time)> {
+        let strangers = self.strangers.lock();
+        let (_, oldest) = strangers.first_key_value()?;
+        (strangers.len() >= self.limits.strangers_max).then(|| (Arc::clone(&oldest.connection), oldest.since))
     }
 
     /// Closes a connection that has still not said hello.

@@ -14,6 +14,7 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 
 use super::Limits;
+use super::admission::Stranger;
 use super::connection::{Connection, Flushed, Inbound, READ_BYTES, Role, Written};
 use super::helpers::Helpers;
 use super::poller::Poller;
@@ -36,7 +37,7 @@ pub(super) struct Driver {
     /// Every lane by its number, for replies that come from elsewhere.
     pub(super) lanes: DashMap<u64, Arc<Connection>>,
     /// Connections that have not said hello, the oldest first.
-    pub(super) strangers: Mutex<BTreeMap<u64, Arc<Connection>>>,
+    pub(super) strangers: Mutex<BTreeMap<u64, Stranger>>,
     /// Sessions whose end is decided but not carried out, and how many those are.
     pub(super) doomed: Mutex<Vec<Arc<Session>>>,
     pub(super) doomed_count: AtomicUsize,

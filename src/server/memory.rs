@@ -78,6 +78,13 @@ impl Drop for MemoryServer {
 
 impl Host for MemoryHost {
     fn accept(&self, end: End) -> io::Result<u64> {
+        let mut scratch = self.scratch.lock().pop().unwrap_or_default();
+        self.driver.guard(|| {
+            // They are this process's own: none is turned away for want of a place.
+            self.driver.make_room(&mut scratch);
+            self.driver.settle(&mut scratch);
+        });
+        self.scratch.lock().push(scratch);
         let connection = self.driver.admit(Wire::Memory(end), std::process::id())?;
         let mut connections = self.connections.lock();
         connections.retain(|_, connection| connection.strong_count() > 0);

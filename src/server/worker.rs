@@ -25,6 +25,8 @@ const EVENTS_MAX: usize = 256;
 const ACCEPTS_MAX: usize = 64;
 /// How long accepting pauses when there are no descriptors.
 const STARVED_PAUSE: Duration = Duration::from_millis(250);
+/// How long accepting pauses when too many connections have just come and said nothing yet.
+const CROWDED_PAUSE: Duration = Duration::from_millis(5);
 
 /// One worker's view of the server.
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl Worker {
                 driver.settle(scratch);
             }),
             LISTENER => driver.guard(|| {
-                self.accept();
+                self.accept(scratch);
                 driver.settle(scratch);
             }),
             token => match self.poller.subject(token) {
@@ -118,9 +120,12 @@ impl Worker {
         }
     }
 
-    fn accept(&self) {
+    fn accept(&self, scratch: &mut Scratch) {
         let Some(listener) = &self.listener else { return };
         for _ in 0..ACCEPTS_MAX {
+            if !self.driver.make_room(scratch) {
+                return self.pause_accepting(listener.descriptor(), CROWDED_PAUSE);
+            }
             match listener.accept() {
                 Ok(socket) => {
                     // A connection of another user is dropped without a word.
@@ -132,21 +137,23 @@ impl Worker {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if out_of_descriptors(&error) => return self.pause_accepting(listener.descriptor()),
+                Err(error) if out_of_descriptors(&error) => {
+                    self.driver.counters.starved.fetch_add(1, Ordering::Relaxed);
+                    if cfg!(canary = "accept_spin") {
+                        return;
+                    }
+                    return self.pause_accepting(listener.descriptor(), STARVED_PAUSE);
+                }
                 // The connection was gone before we took it; the next one may be fine.
                 Err(_) => {}
             }
         }
     }
 
-    /// Without descriptors the listener stays readable: it is left alone for a while, instead of asked again and again.
-    fn pause_accepting(&self, listener: BorrowedFd<'_>) {
-        self.driver.counters.starved.fetch_add(1, Ordering::Relaxed);
-        if cfg!(canary = "accept_spin") {
-            return;
-        }
+    /// Without descriptors or places the listener stays readable: it is left alone for a while, instead of asked again and again.
+    fn pause_accepting(&self, listener: BorrowedFd<'_>, pause: Duration) {
         if self.poller.listen_to(listener, LISTENER, false).is_ok() {
-            self.driver.timer.schedule(STARVED_PAUSE, Chore::Accept);
+            self.driver.timer.schedule(pause, Chore::Accept);
         }
     }
 
