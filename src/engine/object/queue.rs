@@ -239,6 +239,12 @@ impl QueueObject {
         self.check_open().map_err(|fault| offer.fault(fault))?;
         offer.rest = context.effects.cells(items.iter())?.into();
         self.refers |= context.effects.proxies;
+        if offer.rest.len() as u64 > self.room() && !wait.is_try() {
+            // It waits before anything goes in, so that a wait that is refused has changed nothing.
+            let step = self.wait_to_put(context, ticket, offer, wait)?;
+            self.admit_putters(context);
+            return Ok(step);
+        }
         while self.room() > 0 && !offer.rest.is_empty() {
             self.accept_some(&mut offer);
             self.serve_getters(context);
@@ -247,12 +253,9 @@ impl QueueObject {
             write_uint(context.effects.result(), offer.accepted);
             return Ok(Step::Done);
         }
-        if wait.is_try() {
-            let fault = offer.fault(Fault::new(FaultCode::Full, "the queue is full"));
-            offer.rest.into_iter().for_each(|cell| context.effects.discard(cell));
-            return Err(fault);
-        }
-        self.wait_to_put(context, ticket, offer, wait)
+        let full = offer.fault(Fault::new(FaultCode::Full, "the queue is full"));
+        offer.rest.into_iter().for_each(|cell| context.effects.discard(cell));
+        Err(full)
     }
 
     fn wait_to_put(
