@@ -37,9 +37,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             server_handle.stop();
         }
     });
-    println!("listening on {}", server.address());
     // Whoever reads this line through a pipe is waiting for it; if nobody reads any more, the server serves all the same.
-    let _ = std::io::stdout().flush();
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "listening on {}", server.address()).and_then(|()| out.flush());
     let outcome = server.serve();
     watch.close();
     let _ = watcher.join();
