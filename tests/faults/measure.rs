@@ -1,0 +1,37 @@
+//! Times that are promised: measured, printed, and held against a limit that leaves room for a busy machine.
+
+use std::time::Duration;
+
+/// What a promise is multiplied by before a test fails over it: a loaded machine with two cores runs a dozen processes at once, and a
+/// test that is red for no reason is read by nobody. The figure itself is printed.
+const SLACK: u32 = 20;
+
+/// Durations of one thing that happened many times.
+#[derive(Debug, Default)]
+pub(crate) struct Times {
+    times: Vec<Duration>,
+}
+
+impl Times {
+    pub(crate) fn add(&mut self, time: Duration) {
+        self.times.push(time);
+    }
+
+    /// Prints the distribution, and fails if its 99th percentile is far over the promise.
+    pub(crate) fn hold(mut self, what: &str, promised: Duration) {
+        self.times.sort_unstable();
+        let at = |percent: usize| self.times[(self.times.len() * percent / 100).min(self.times.len() - 1)];
+        let (p50, p99, max) = (at(50), at(99), at(100));
+        println!(
+            "{what}: p50 {p50:.2?}, p99 {p99:.2?}, max {max:.2?} of {} (promised {promised:?})",
+            self.times.len()
+        );
+        assert!(p99 <= promised * SLACK, "{what}: p99 {p99:?}, promised {promised:?}");
+    }
+}
+
+/// Now, on the clock that all processes of a machine share: nanoseconds.
+pub(crate) fn monotonic() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap()
+}
