@@ -5,6 +5,7 @@
 //!
 //! | variable | meaning |
 //! |---|---|
+//! | `BYPROXY_FAULTS_KILLS=2000` | the long form of the campaign |
 //! | `BYPROXY_FAULTS_OBJECTS=1000000` | the long form of the churn of objects |
 //! | `BYPROXY_FAULTS_SEED=…` | the seed that a test printed |
 #![expect(clippy::print_stdout, reason = "measured times and skipped tests are printed")]
@@ -13,6 +14,7 @@ byproxy::test_support!();
 
 mod answers;
 mod baseline;
+mod campaign;
 mod churn;
 mod consumers;
 mod crowd;
