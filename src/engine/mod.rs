@@ -265,6 +265,7 @@ impl Engine {
             object,
             effects,
             services: &self.services,
+            world: &self.world,
             outputs: queue,
         }
     }

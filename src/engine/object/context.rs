@@ -2,8 +2,9 @@
 //!
 //! Everything here is called with the object locked, and locks sessions and timers after it, in this order.
 
-use super::TimerKey;
 use super::effects::Effects;
+use super::{Contents, TimerKey};
+use crate::engine::job::{Job, Work, World};
 use crate::engine::outputs::{Answer, Output};
 use crate::engine::session::Sessions;
 use crate::engine::timers::Timers;
@@ -35,6 +36,8 @@ pub(crate) struct Context<'a> {
     /// The answer to the call at hand (unused in events), references and bytes.
     pub(crate) effects: Effects<'a>,
     pub(crate) services: &'a Services,
+    /// What a job takes with it.
+    pub(crate) world: &'a World,
     pub(crate) outputs: &'a mut Vec<Output>,
 }
 
@@ -130,6 +133,16 @@ impl Context<'_> {
             None => return Err(gone()),
         }
         Ok(())
+    }
+
+    /// Drops contents that nobody can reach any more: at once, or if that takes long, as a job.
+    pub(crate) fn drop_contents(&mut self, contents: Contents) {
+        if contents.weight() > self.effects.settings.small_steps {
+            let work = Work::Drop { all: vec![contents] };
+            self.outputs.push(Output::Job(Job::new(self.world.clone(), work)));
+            return;
+        }
+        contents.take_cells(&mut |cell| self.effects.discard(cell));
     }
 
     /// Takes one [`Tie::Holding`] out of a session's books.

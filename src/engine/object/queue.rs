@@ -22,7 +22,7 @@ mod flow;
 mod store;
 mod upkeep;
 
-use super::{Context, Step, TimerKey};
+use super::{Contents, Context, Step, TimerKey};
 use crate::engine::types::{SessionId, Ticket};
 use crate::engine::waiter::Waiters;
 use books::{Books, Progress};
@@ -76,9 +76,18 @@ impl QueueObject {
             .ok_or_else(malformed)?;
         let order = parts.next().and_then(QueueOrder::read).ok_or_else(malformed)?;
         let maxsize = parts.next().and_then(i64::read).ok_or_else(malformed)?;
+        let maxsize = u64::try_from(maxsize).unwrap_or(0);
         Ok(Self {
-            maxsize: u64::try_from(maxsize).unwrap_or(0),
-            store: Store::new(order),
+            maxsize,
+            ..Self::around(Store::new(order))
+        })
+    }
+
+    /// A queue of these items that nobody uses yet.
+    fn around(store: Store) -> Self {
+        Self {
+            maxsize: 0,
+            store,
             deliveries: Deliveries::default(),
             books: Books::default(),
             last_sequence: 0,
@@ -87,7 +96,7 @@ impl QueueObject {
             getters: Waiters::default(),
             joiners: Waiters::default(),
             refers: false,
-        })
+        }
     }
 
     /// Does a call, or keeps it waiting. A queue is never busy: whatever might take long is left to a job.
@@ -343,8 +352,9 @@ impl QueueObject {
     fn shut_down(&mut self, context: &mut Context<'_>, immediate: bool) {
         self.phase = self.phase.max(if immediate { Phase::Ended } else { Phase::Draining });
         if self.phase == Phase::Ended {
-            let items = self.store.take_all();
-            self.discard(context, items);
+            self.books.discard(self.store.len() as u64);
+            let discarded = Self::around(self.store.take());
+            context.drop_contents(Contents::Queue(Box::new(discarded)));
         }
         // Whoever waits to get finds nothing here (Q4), and nothing will come.
         while let Some(waiter) = self.getters.pop_front() {

@@ -119,6 +119,17 @@ impl Store {
         }
     }
 
+    /// Takes all items out as a store of their own.
+    pub(super) fn take(&mut self) -> Self {
+        match self {
+            Self::Line { items, newest_first } => Self::Line {
+                items: std::mem::take(items),
+                newest_first: *newest_first,
+            },
+            Self::Ranks(heap) => Self::Ranks(std::mem::take(heap)),
+        }
+    }
+
     /// Removes all items.
     pub(super) fn take_all(&mut self) -> Vec<Item> {
         match self {

@@ -115,3 +115,21 @@ fn a_queue_freed_below_its_users_lets_go_of_everyone() {
     let stats = driver.engine.stats();
     assert_eq!((stats.objects, stats.waiters, stats.bytes), (0, 0, 0));
 }
+
+#[test]
+fn discarding_a_long_queue_is_a_job() {
+    let mut driver = Driver::with_steps(10);
+    let me = driver.session();
+    let queue = driver.queue(me, FIFO, 0);
+    driver.put(me, queue, 0..11);
+    let number = driver.send(me, QueueShutdown, queue, &(true,));
+    assert_eq!(
+        driver.answer(number),
+        Some(Value::None),
+        "the queue itself does not wait for it"
+    );
+    assert_eq!(driver.jobs.len(), 1);
+    assert_eq!(driver.audit(me, queue, "discarded"), Value::from(11));
+    driver.check();
+    assert_eq!(driver.engine.stats().bytes, 0);
+}
