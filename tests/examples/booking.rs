@@ -1,0 +1,69 @@
+//! `ticket_booking`: oversold without a lock, right under one, right and fast with `modify`.
+
+use crate::run;
+use crate::watchdog::Watchdog;
+
+/// What the three phases say they booked and oversold.
+fn phases(out: &str) -> Vec<(u32, u32)> {
+    out.lines()
+        .filter_map(|line| {
+            let (booked, rest) = line.trim_start().strip_prefix("booked=")?.split_once(" of ")?;
+            let oversold = rest.split_once("oversold=")?.1.split(' ').next()?;
+            Some((booked.parse().unwrap(), oversold.parse().unwrap()))
+        })
+        .collect()
+}
+
+fn book(tickets: u32, clerks: u32) -> Vec<(u32, u32)> {
+    let out = run(
+        "ticket_booking",
+        &["--tickets", &tickets.to_string(), "--clerks", &clerks.to_string()],
+    );
+    assert_eq!(
+        out.lines().last(),
+        Some(format!("booked={tickets} of {tickets} oversold=0").as_str()),
+        "{out}"
+    );
+    let phases = phases(&out);
+    assert_eq!(phases.len(), 3, "{out}");
+    assert_eq!(&phases[1..], [(tickets, 0), (tickets, 0)], "{out}");
+    phases
+}
+
+#[test]
+fn nothing_is_oversold_under_a_lock_or_with_modify() {
+    let _watchdog = Watchdog::new();
+    for (tickets, clerks) in [(1, 1), (0, 2), (7, 3), (30, 1), (40, 8)] {
+        book(tickets, clerks);
+    }
+}
+
+#[test]
+fn without_a_lock_it_oversells() {
+    let _watchdog = Watchdog::new();
+    let (booked, oversold) = book(60, 4)[0];
+    assert!(
+        oversold > 0,
+        "four clerks who take milliseconds to decide sell the same seats"
+    );
+    assert_eq!(booked, 60 + oversold);
+}
+
+#[test]
+fn one_clerk_alone_oversells_nothing() {
+    let _watchdog = Watchdog::new();
+    assert_eq!(book(12, 1)[0], (12, 0), "it is the others that make it go wrong");
+}
+
+#[test]
+fn it_works_as_the_readme_says() {
+    let _watchdog = Watchdog::new();
+    let out = run("ticket_booking", &[]);
+    assert!(out.ends_with("booked=100 of 100 oversold=0\n"), "{out}");
+    assert!(
+        ["王小明", "李雷", "韩梅梅", "张伟", "陈静"]
+            .iter()
+            .any(|customer| out.contains(customer)),
+        "{out}"
+    );
+}

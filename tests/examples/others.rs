@@ -1,0 +1,98 @@
+//! The smaller examples.
+
+use crate::run;
+use crate::watchdog::Watchdog;
+
+#[test]
+fn shared_list() {
+    let _watchdog = Watchdog::new();
+    let out = run("shared_list", &[]);
+    let lines: Vec<&str> = out.lines().collect();
+    let [before, child, after] = lines[..] else {
+        panic!("{out}")
+    };
+    for name in ["李雷", "韩梅梅", "Grace", "Alan"] {
+        assert!(child.contains(name) && after.contains(name), "{out}");
+    }
+    assert!(before.contains("李雷") && !before.contains("Grace"), "{out}");
+    assert!(
+        child.ends_with("plain = 99") && after.ends_with("plain = 0"),
+        "a plain variable is not shared: {out}"
+    );
+}
+
+#[test]
+fn producer_consumer() {
+    let _watchdog = Watchdog::new();
+    let out = run("producer_consumer", &[]);
+    let squares = format!("{:?}", (0..12_u32).map(|job| job * job).collect::<Vec<_>>());
+    assert_eq!(
+        out.lines().filter(|line| line.ends_with(&squares)).count(),
+        2,
+        "both ways do every job once: {out}"
+    );
+}
+
+#[test]
+fn bounded_queue() {
+    let _watchdog = Watchdog::new();
+    let out = run("bounded_queue", &[]);
+    assert!(out.contains("size 2 of 2, full: true"), "{out}");
+    assert!(out.contains("try_put:     full, here is \"third\" back"), "{out}");
+    assert!(out.contains("put_timeout: \"third\" back after "), "{out}");
+    assert!(out.contains("consumer: took \"first\""), "{out}");
+    assert!(out.contains("left: \"second\", \"third\""), "{out}");
+    assert!(out.contains("try_get:     empty"), "{out}");
+}
+
+#[test]
+fn file_log() {
+    let _watchdog = Watchdog::new();
+    let out = run("file_log", &[]);
+    assert_eq!(out.lines().last(), Some("50 of 50 lines are whole"), "{out}");
+}
+
+#[test]
+fn lifo_stack() {
+    let _watchdog = Watchdog::new();
+    let out = run("lifo_stack", &[]);
+    let words: Vec<String> = out
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let wanted = [
+        "from the stack: cup bowl plate",
+        "with priority 1: put out the fire",
+        "with priority 2: answer the telephone",
+        "with priority 3: sweep",
+    ];
+    assert_eq!(words, wanted);
+}
+
+#[test]
+fn threads_and_processes() {
+    let _watchdog = Watchdog::new();
+    let out = run("threads_and_processes", &[]);
+    let lines: Vec<&str> = out.lines().collect();
+    let [threads, processes] = lines[..] else {
+        panic!("{out}")
+    };
+    for (line, who) in [(threads, "threads"), (processes, "processes")] {
+        assert!(line.contains(who), "{out}");
+        assert!(
+            line.matches("1000").count() >= 3,
+            "the three right ways count every round: {out}"
+        );
+    }
+}
+
+#[test]
+fn connect() {
+    let _watchdog = Watchdog::new();
+    let out = run("connect", &[]);
+    let last = out.lines().last().unwrap();
+    assert!(
+        last.starts_with("Ada: ") && last.contains('7') && last.contains("小明") && last.contains('5'),
+        "{out}"
+    );
+}
