@@ -121,6 +121,7 @@ fn discarding_a_long_queue_is_a_job() {
     let mut driver = Driver::with_steps(10);
     let me = driver.session();
     let queue = driver.queue(me, FIFO, 0);
+    let empty = driver.engine.stats().bytes;
     driver.put(me, queue, 0..11);
     let number = driver.send(me, QueueShutdown, queue, &(true,));
     assert_eq!(
@@ -131,5 +132,5 @@ fn discarding_a_long_queue_is_a_job() {
     assert_eq!(driver.jobs.len(), 1);
     assert_eq!(driver.audit(me, queue, "discarded"), Value::from(11));
     driver.check();
-    assert_eq!(driver.engine.stats().bytes, 0);
+    assert_eq!(driver.engine.stats().bytes, empty);
 }
