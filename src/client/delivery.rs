@@ -18,7 +18,7 @@ pub(super) struct Delivery<'a, 'pool> {
 impl Delivery<'_, '_> {
     pub(super) fn confirm(&mut self) -> Result<()> {
         self.open = false;
-        self.lane.write_confirm(self.number, self.buffers);
+        self.buffers.confirm(self.number);
         self.lane.send(self.buffers).map_err(|error| {
             self.remote.end(error.reason());
             Error::Gone(format!(
@@ -32,7 +32,7 @@ impl Delivery<'_, '_> {
 impl Drop for Delivery<'_, '_> {
     fn drop(&mut self) {
         if self.open {
-            self.lane.write_decline(self.number, self.buffers);
+            self.buffers.decline(self.number);
             if let Err(error) = self.lane.send(self.buffers) {
                 self.remote.end(error.reason());
             }

@@ -56,6 +56,18 @@ impl Buffers {
         SPARE.try_with(Cell::take).unwrap_or_default()
     }
 
+    /// Replaces what is to be sent by the confirm of a delivery.
+    pub(super) fn confirm(&mut self, number: u64) {
+        self.output.clear();
+        append(&mut self.output, |out| frame::Request::Confirm { number }.write(out));
+    }
+
+    /// Replaces what is to be sent by the decline of a delivery.
+    pub(super) fn decline(&mut self, number: u64) {
+        self.output.clear();
+        append(&mut self.output, |out| frame::Request::Decline { number }.write(out));
+    }
+
     /// Empties them.
     #[inline]
     pub(super) fn clear(&mut self) {
@@ -109,16 +121,6 @@ impl Lane {
             out.extend_from_slice(request.arguments);
         });
         number
-    }
-
-    pub(super) fn write_confirm(&self, number: u64, buffers: &mut Buffers) {
-        buffers.output.clear();
-        append(&mut buffers.output, |out| frame::Request::Confirm { number }.write(out));
-    }
-
-    pub(super) fn write_decline(&self, number: u64, buffers: &mut Buffers) {
-        buffers.output.clear();
-        append(&mut buffers.output, |out| frame::Request::Decline { number }.write(out));
     }
 
     /// How long [`Self::receive`] waits.
