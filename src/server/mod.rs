@@ -35,6 +35,7 @@ use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::FRAME_BYTES_MAX;
 use dashmap::DashMap;
 use parking_lot::Mutex;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::connection::{Connection, Role};
 use self::driver::{Counters, Driver, encode};
@@ -49,6 +50,8 @@ use crate::transport::unix::Listener;
 
 /// Buffers of large frames go back to the system at once, so that a server which once took one does not stay large.
 const LARGE_BLOCK_BYTES: usize = 1 << 20;
+/// Descriptors for other things than connections: the listener, pollers, timers, files of the program around it.
+const DESCRIPTORS_SPARE: u64 = 256;
 
 /// A server that has claimed its address: clients can connect, and are answered once [`Server::serve`] runs.
 ///
@@ -236,7 +239,7 @@ impl Builder {
         }
     }
 
-    /// Claims the address.
+    /// Claims the address. Raises this process's soft limit of descriptors, since every connection needs one.
     ///
     /// # Errors
     /// If the address has no transport, or can't be claimed: another server has it, or the path is not safe to listen at. The message
@@ -266,6 +269,7 @@ impl Builder {
             settings.memory_bytes_max = bytes;
         }
         let engine = Engine::new(random_number().map_err(io)?, settings);
+        allow_descriptors(self.limits.connections_max);
         let driver = Driver::start(engine, self.limits, self.workers).map_err(io)?;
         let workers = (0..self.workers)
             .map(|index| Worker::new(&driver, index, Some(&listener)))
@@ -277,6 +281,20 @@ impl Builder {
             workers: workers.map_err(io)?,
             directory,
         })
+    }
+}
+
+/// Lets this process have a descriptor for each of so many connections, and some for itself, as far as the system allows. Without it
+/// many systems give a process a thousand.
+fn allow_descriptors(connections: usize) {
+    let wanted = u64::try_from(connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(DESCRIPTORS_SPARE);
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+        // If it is refused, the server takes as many connections as it can, and lets the rest wait.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
     }
 }
 

@@ -6,8 +6,9 @@ use crate::{Ended, end, run};
 use byproxy::Manager;
 use rustix::process::Signal;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::Command;
 
 fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o777
@@ -125,6 +126,18 @@ fn addresses_that_cannot_be_served_are_refused() {
         assert_eq!((code, out.as_str()), (Some(code_wanted), ""), "{address}: {err}");
         assert!(err.contains(address.strip_prefix("unix:").unwrap_or(address)), "{err}");
     }
+}
+
+#[test]
+fn it_takes_more_connections_than_a_shell_allows_descriptors() {
+    let _watchdog = Watchdog::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("roomy.sock");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -S -n 64 && exec \"$0\" serve --listen \"unix:$1\""]);
+    let server = Served::run(shell.arg(env!("CARGO_BIN_EXE_byproxy")).arg(&path));
+    let _others: Vec<UnixStream> = (0..100).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    Manager::connect(server.address()).unwrap().ping().unwrap();
 }
 
 #[test]
