@@ -63,6 +63,11 @@ const NEVER: &[(&str, &[&str], &str)] = &[
         "the engine is pure: time is an argument, and what happens is an output",
     ),
     (
+        "src/",
+        &["SystemTime", "Realtime"],
+        "a clock that somebody can set back or forward must not end a wait: time is monotonic",
+    ),
+    (
         "proto/src/",
         &[
             "std::io",
