@@ -45,8 +45,13 @@ fn links_between_documents_lead_somewhere() {
 }
 
 #[test]
-fn every_example_is_listed() {
+fn every_example_is_listed_and_run_by_a_test() {
     let index = read("examples/README.md");
+    let runner: String = rust()
+        .into_iter()
+        .filter(|source| source.path.starts_with("tests/examples/"))
+        .map(|source| source.text)
+        .collect();
     let examples: Vec<_> = rust()
         .into_iter()
         .filter_map(|source| Some(source.path.strip_prefix("examples/")?.strip_suffix(".rs")?.to_owned()))
@@ -56,6 +61,10 @@ fn every_example_is_listed() {
         assert!(
             index.contains(&format!("[{name}]({name}.rs)")),
             "examples/README.md does not list {name}"
+        );
+        assert!(
+            runner.contains(&format!("\"{name}\"")),
+            "no test in tests/examples/ runs {name}"
         );
     }
 }
