@@ -8,7 +8,7 @@ use crate::status::{Doing, Publisher};
 use crate::victim::{Morgue, victim};
 use crate::watchdog::Watchdog;
 use byproxy::{Manager, QueueAudit, QueueProxy};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Gets items and records each once it has it, until the end marker 0.
 pub(crate) fn recording_consumer(status: PathBuf, queue: QueueProxy<u64>, items: PathBuf) -> byproxy::Result<()> {
@@ -40,6 +40,13 @@ pub(crate) fn borrower(status: PathBuf, queue: QueueProxy<u64>) -> byproxy::Resu
     publisher.doing(Doing::Holding);
     loop {
         std::thread::park();
+    }
+}
+
+/// Waits until so many numbers are recorded.
+fn await_records(record: &Path, count: usize) {
+    while record::read(record).len() < count {
+        std::thread::yield_now();
     }
 }
 
@@ -94,6 +101,34 @@ fn an_item_on_its_way_to_a_consumer_that_dies_returns_to_its_place() {
 }
 
 #[test]
+fn a_consumer_commits_its_own_items_and_no_others() {
+    let _watchdog = Watchdog::new();
+    let manager = Manager::start().unwrap();
+    let morgue = Morgue::new();
+    let queue = manager.queue::<u64>(0).unwrap();
+    let (frozen_items, items) = (morgue.file(), morgue.file());
+    let frozen = victim!(morgue, recording_consumer, queue.clone(), frozen_items.clone());
+    await_waiters(&manager, 1);
+    freeze(frozen.pid());
+    queue.put(1).unwrap();
+
+    // Ten more go to a consumer that came later, while the first is on its way to the frozen one.
+    let survivor = victim!(morgue, recording_consumer, queue.clone(), items.clone());
+    await_waiters(&manager, 1);
+    queue.put_many(2..12).unwrap();
+    await_records(&items, 10);
+    await_waiters(&manager, 1);
+    let audit = queue.audit().unwrap();
+    assert_eq!((audit.committed, audit.in_flight), (10, 1));
+    frozen.kill();
+    await_records(&items, 11);
+    queue.put(0).unwrap();
+    survivor.join();
+    assert_eq!(record::read(&frozen_items), []);
+    assert_eq!(record::read(&items), (2..12).chain([1]).collect::<Vec<_>>());
+}
+
+#[test]
 fn what_a_consumer_said_before_it_died_counts() {
     let _watchdog = Watchdog::new();
     let server = Served::start();
@@ -110,9 +145,7 @@ fn what_a_consumer_said_before_it_died_counts() {
     queue.put_many([1, 2]).unwrap();
     server.freeze();
     thaw(victim.pid());
-    while record::read(&items).is_empty() {
-        std::thread::yield_now();
-    }
+    await_records(&items, 1);
     await_asleep(victim.pid());
     victim.kill();
     server.thaw();
