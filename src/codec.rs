@@ -9,7 +9,7 @@ use crate::error::{Error, Result, WrongType};
 use crate::handle::Handle;
 use crate::references::{self, Adopting};
 use byproxy_proto::fault::{Fault, FaultCode};
-use byproxy_proto::op::{Operation, Wait};
+use byproxy_proto::op::{Operation, RESULT_LEVELS_MAX, Wait};
 use byproxy_proto::value::{self, DecodeError, Limits, Raw, Value, some_prefix_needed};
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -21,6 +21,12 @@ use std::sync::Arc;
 
 /// Capacity above which a thread's buffer is given back rather than kept for its next call.
 const KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// What is read of a result.
+const RESULT_LIMITS: Limits = Limits {
+    depth: Limits::DEFAULT.depth + RESULT_LEVELS_MAX,
+    ..Limits::DEFAULT
+};
 
 thread_local! {
     /// The buffer that arguments are encoded into, while no call of this thread uses it.
@@ -60,7 +66,7 @@ where
 {
     let mut buffer = Buffer::take();
     // What the arguments name is held until the reply is there.
-    let _held = references::encode(arguments, &mut buffer.0, backend.instance())?;
+    let _held = references::encode(operation, arguments, &mut buffer.0, backend.instance())?;
     answer(
         backend,
         Request {
@@ -98,7 +104,7 @@ pub(crate) fn nothing(_: &[u8]) -> Result<()> {
 /// Reads a reply that is the value itself.
 #[inline]
 pub(crate) fn value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    value::from_slice(bytes, &Limits::default()).map_err(|error| unread(error, bytes))
+    value::from_slice(bytes, &RESULT_LIMITS).map_err(|error| unread(error, bytes))
 }
 
 /// Reads a reply that is a value or None; a value that can't be read comes back without the Some around it.
@@ -123,7 +129,7 @@ pub(crate) fn content(bytes: &[u8]) -> Option<&[u8]> {
 
 /// Reads a reply that may be anything.
 pub(crate) fn any(bytes: &[u8]) -> Result<Returned> {
-    let value = value::from_slice(bytes, &Limits::default()).map_err(malformed)?;
+    let value = value::from_slice(bytes, &RESULT_LIMITS).map_err(malformed)?;
     Ok(Returned {
         value,
         bytes: bytes.to_vec(),
@@ -303,7 +309,7 @@ fn malformed(reason: impl fmt::Display) -> Error {
 }
 
 fn checked(bytes: &[u8]) -> Result<Raw<'_>> {
-    Raw::check(bytes, &Limits::default()).map_err(malformed)
+    Raw::check(bytes, &RESULT_LIMITS).map_err(malformed)
 }
 
 /// This thread's buffer while a call uses it; a call made meanwhile gets another.

@@ -10,16 +10,10 @@ use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::registry;
 use byproxy_proto::op::{Operation, Wait};
-use byproxy_proto::value::{self, Kind, Limits, Token};
+use byproxy_proto::value::{self, EncodeError, Kind, Limits, Token};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use std::cell::RefCell;
 use std::sync::Arc;
-
-/// What may be written into a call's arguments: their one List stands around the values, and another around several of them.
-const ARGUMENTS_LIMITS: Limits = Limits {
-    depth: Limits::DEFAULT.depth + 2,
-    ..Limits::DEFAULT
-};
 
 thread_local! {
     /// The encodings that are going on, innermost last.
@@ -41,8 +35,23 @@ struct Encoding {
 /// Appends the encoding of a call's arguments and returns the proxies in it, to be held until they have arrived. On error `out` is as it
 /// was.
 #[inline]
-pub(crate) fn encode<A: Serialize + ?Sized>(value: &A, out: &mut Vec<u8>, instance: u128) -> Result<Vec<Handle>> {
-    encode_for(Some(instance), value, out, &ARGUMENTS_LIMITS)
+pub(crate) fn encode<A: Serialize + ?Sized>(
+    operation: Operation,
+    arguments: &A,
+    out: &mut Vec<u8>,
+    instance: u128,
+) -> Result<Vec<Handle>> {
+    let limits = Limits {
+        depth: Limits::DEFAULT.depth + operation.levels(),
+        ..Limits::DEFAULT
+    };
+    encode_for(Some(instance), arguments, out, &limits).map_err(|error| match error {
+        // What stands around the values is no business of whoever passed them.
+        Error::Encode(EncodeError::TooDeep { .. }) => Error::Encode(EncodeError::TooDeep {
+            limit: Limits::DEFAULT.depth,
+        }),
+        error => error,
+    })
 }
 
 /// The same for a value that goes to another process, with proxies of any server that can be reached from there.
@@ -142,7 +151,7 @@ pub(crate) fn adopted() -> Vec<Handle> {
 
 /// Takes a reference to an object of a server that this process has a session with.
 pub(crate) fn adopt(backend: &Arc<dyn Backend>, token: Token) -> Result<Handle> {
-    let arguments = value::to_vec(&([token],), &ARGUMENTS_LIMITS)?;
+    let arguments = value::to_vec(&([token],), &Limits::DEFAULT)?;
     let mut handle = None;
     let request = Request {
         operation: Operation::Adopt,

@@ -9,7 +9,7 @@ use super::types::{Caller, ObjectId, SessionId, Ticket, Time};
 use super::{Call, Engine};
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::op::{ManagerOp, Operation};
-use byproxy_proto::value::{Raw, Token, walk};
+use byproxy_proto::value::{DecodeErrorKind, Limits, Raw, Token, walk};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A call whose arguments were checked.
@@ -31,7 +31,7 @@ impl Engine {
             caller,
             number: call.number,
         };
-        let done = self.check_arguments(call.arguments, &mut out.taken).and_then(|()| {
+        let done = self.check_arguments(&call, &mut out.taken).and_then(|()| {
             let arguments = Raw::assume_checked(call.arguments);
             let proxies = !out.taken.is_empty();
             let checked = Checked {
@@ -52,17 +52,29 @@ impl Engine {
 
     /// Checks a call's arguments in one walk and takes a reference to every object in them.
     #[inline]
-    fn check_arguments(&self, arguments: &[u8], taken: &mut Vec<ObjectId>) -> Result<(), Fault> {
+    fn check_arguments(&self, call: &Call<'_>, taken: &mut Vec<ObjectId>) -> Result<(), Fault> {
         let mut refused = None;
-        let len = walk(arguments, &self.settings().limits, |token| {
+        let depth = self.settings().limits.depth;
+        // What stands around the values does not count: each may be as deep as any other call allows.
+        let limits = Limits {
+            depth: depth + call.operation.levels(),
+            ..self.settings().limits
+        };
+        let walked = walk(call.arguments, &limits, |token| {
             if refused.is_none() {
                 refused = self.take_object(token, taken).err();
             }
+        });
+        let len = walked.map_err(|error| match error.kind() {
+            DecodeErrorKind::TooDeep { .. } => {
+                Fault::new(FaultCode::TooLarge, format!("a value nests deeper than {depth} levels"))
+            }
+            _ => error.into(),
         })?;
         if let Some(fault) = refused {
             return Err(fault);
         }
-        if len != arguments.len() {
+        if len != call.arguments.len() {
             return Err(Fault::new(FaultCode::Malformed, "bytes follow the arguments"));
         }
         // So that whatever is stored can be handed out again: a reply lists the references beside the value.

@@ -42,7 +42,7 @@ struct Arguments {
 impl<R> Call<R> {
     pub(crate) fn new<A: Serialize>(handle: &Handle, operation: Operation, arguments: &A, read: Read<R>) -> Self {
         let mut bytes = Vec::new();
-        let arguments = references::encode(arguments, &mut bytes, handle.backend().instance())
+        let arguments = references::encode(operation, arguments, &mut bytes, handle.backend().instance())
             .map(|held| Arguments { bytes, _held: held });
         Self {
             handle: handle.clone(),

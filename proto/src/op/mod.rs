@@ -32,6 +32,9 @@ pub struct Properties {
     pub delivers: bool,
 }
 
+/// How many levels a result has around the values in it, at most: `[version, cursor, {key: value}]` has two.
+pub const RESULT_LEVELS_MAX: u32 = 2;
+
 macro_rules! operations {
     ($($noun:ident = $high:literal { $( #[doc = $doc:literal] $variant:ident = $low:literal, $name:literal $(, $property:ident)* ; )* })*) => {
         /// One operation of one kind of object. The code is the noun's number times 256 plus the operation's own.
@@ -61,6 +64,20 @@ macro_rules! operations {
             /// One sentence on what the operation does.
             pub fn description(self) -> &'static str {
                 match self { $($( Operation::$variant => $doc.trim_ascii(), )*)* }
+            }
+
+            /// How many levels stand around the values in the call's arguments: their one list, and where several values come as
+            /// one argument, that. A value may be as deep as the limit inside of them.
+            pub const fn levels(self) -> u32 {
+                match self {
+                    Operation::Create
+                    | Operation::ListExtend
+                    | Operation::ListSetSlice
+                    | Operation::ListReplace
+                    | Operation::DictUpdate
+                    | Operation::QueuePutMany => 2,
+                    _ => 1,
+                }
             }
 
             /// What is known about the operation before it runs.
