@@ -1,6 +1,6 @@
 //! The server killed, frozen, or cut off: every call ends, says what is known, and is tried once.
 
-use crate::baseline::{Baseline, await_waiters};
+use crate::baseline::{Baseline, await_stats, await_waiters};
 use crate::measure::{Times, monotonic};
 use crate::processes::await_thread_asleep;
 use crate::record::{self, Record};
@@ -11,7 +11,7 @@ use crate::victim::{Morgue, victim};
 use crate::watchdog::Watchdog;
 use byproxy::{DictProxy, Error, ListProxy, LockProxy, Manager, Process, QueueProxy};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A call that fails.
 type Call = fn(&ListProxy<u64>, &DictProxy<String, u64>) -> Error;
@@ -221,4 +221,41 @@ fn an_item_whose_reply_is_lost_on_the_wire_is_not_lost() {
         .join()
         .unwrap();
     assert_eq!((queue.get().unwrap(), queue.get().unwrap()), (1, 2));
+}
+
+/// Takes both jobs once nobody else is there.
+fn takes_both_jobs(server: String) {
+    let manager = Manager::connect(server).unwrap();
+    await_stats(&manager, "alone", |counts| counts.sessions == 1);
+    let queue = manager.queue_named::<u64>("jobs", 0).unwrap();
+    assert_eq!((queue.get().unwrap(), queue.get().unwrap()), (1, 2));
+}
+
+#[test]
+fn a_frozen_server_ends_the_session_and_a_late_item_is_not_lost() {
+    let _watchdog = Watchdog::new();
+    let patience = Duration::from_millis(100);
+    let server = Served::start();
+    let manager = Manager::builder()
+        .call_timeout(patience)
+        .connect(server.address())
+        .unwrap();
+    let queue = manager.queue_named::<u64>("jobs", 0).unwrap();
+    queue.put_many([1, 2]).unwrap();
+    server.freeze();
+    let start = Instant::now();
+    let error = Error::from(queue.try_get().unwrap_err());
+    assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error}");
+    assert!(start.elapsed() >= patience);
+    assert!(
+        matches!(manager.ping(), Err(Error::Gone(_))),
+        "the session is over, so that no answer comes late"
+    );
+
+    // The server answers when it wakes, and nobody is there who could take the item.
+    server.thaw();
+    Process::spawn(takes_both_jobs, (server.address().to_owned(),))
+        .unwrap()
+        .join()
+        .unwrap();
 }

@@ -62,7 +62,7 @@ fn judge_queue<'a>(
 
     // Each consumer's own record against the server's.
     let mut seen = BTreeSet::new();
-    let (mut unrecorded, mut inversions) = (0, 0);
+    let (mut unrecorded, mut inversions, mut given_back) = (0, 0, 0);
     let mut see = |item: Item| assert!(seen.insert(item), "{name}: {item:?} was given twice");
     for consumer in consumers {
         let items: &[Item] = consumer.record.as_chunks().0;
@@ -85,6 +85,9 @@ fn judge_queue<'a>(
             items.len()
         );
         unrecorded += missing.unwrap_or(0);
+        if consumer.role == Role::Borrow {
+            given_back += consumer.status.numbers[0];
+        }
         inversions += count_inversions(items);
         items.iter().copied().for_each(&mut see);
     }
@@ -125,7 +128,7 @@ fn judge_queue<'a>(
     }
     totals.accepted += audit.accepted;
     totals.unrecorded += unrecorded;
-    totals.returned += audit.returned;
+    totals.returned += audit.returned - given_back;
     totals.inversions += inversions;
 }
 
@@ -276,7 +279,7 @@ impl fmt::Display for Totals {
         } = self;
         write!(
             f,
-            "{accepted} items, {returned} came back, {inversions} met a later one, {unrecorded} committed and not recorded; "
+            "{accepted} items, {returned} came back from the dead, {inversions} met a later one, {unrecorded} committed and not recorded; "
         )?;
         write!(
             f,

@@ -161,7 +161,7 @@ impl Actor {
         }
     }
 
-    /// Records every item it has acknowledged.
+    /// Records every item it has acknowledged, and publishes how many it has given back.
     fn borrow(mut self) -> byproxy::Result<()> {
         for round in 0_u64.. {
             self.publisher.doing(Doing::Waiting);
@@ -170,6 +170,7 @@ impl Actor {
             std::thread::yield_now();
             if round % 4 == 3 {
                 delivery.nack()?;
+                self.publisher.done(0);
             } else {
                 let item = delivery.ack()?;
                 self.publisher.doing(Doing::Between);
