@@ -28,7 +28,12 @@ impl Served {
     fn with(limits: server::Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let address = Address::unix(directory.path().join("socket")).unwrap();
-        let server = Server::builder().listen(address).limits(limits).build().unwrap();
+        let server = Server::builder()
+            .listen(address)
+            .limits(limits)
+            .workers(3)
+            .build()
+            .unwrap();
         let handle = server.handle();
         let thread = Some(std::thread::spawn(move || server.serve().unwrap()));
         Self {

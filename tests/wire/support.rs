@@ -36,6 +36,7 @@ impl Served {
         let server = Server::builder()
             .listen(Address::unix(&path).unwrap())
             .limits(limits)
+            .workers(3)
             .build()
             .unwrap();
         let handle = server.handle();
