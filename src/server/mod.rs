@@ -1,9 +1,9 @@
 //! The server: drives an [engine](crate::engine) with connections, the clock and helper threads.
 //!
-//! [`Server`] is the entry: it claims an address, then serves until it is told to stop. Inside, the [driver](driver) is what everything
-//! passes through: a [visit] turns frames into calls of the engine, and what comes out is delivered, without a thread of its own. A few
-//! [workers](worker) bring it the events of [connections](connection); [helpers] run the engine's jobs; [admission] decides who is let
-//! in; a [session] binds a client process's connections together and ends them together; one [timer] holds every deadline. The server
+//! [`Server`] is the entry: it claims an address, then serves until it is told to stop. Inside, the `driver` is what everything
+//! passes through: a `visit` turns frames into calls of the engine, and what comes out is delivered, without a thread of its own. A few
+//! workers bring it the events of connections; `helpers` run the engine's jobs; `admission` decides who is let
+//! in; a `session` binds a client process's connections together and ends them together; one `timer` holds every deadline. The server
 //! knows nothing of proxies and clients, which it meets only in the protocol.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
