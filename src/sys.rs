@@ -77,6 +77,23 @@ pub(crate) fn fork_mark() -> Option<&'static AtomicU64> {
     })
 }
 
+/// Whether something holds in a forked child of this process. It must not wait for other threads, which the child does not have.
+#[cfg(test)]
+pub(crate) fn holds_in_fork(holds: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child runs only the given function, which waits for no other thread, and then ends without unwinding into the parent's
+    // frames.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(holds)).unwrap_or(false);
+        // SAFETY: it ends the child at once, without running anything of the parent's.
+        unsafe { libc::_exit(i32::from(!held)) };
+    }
+    let mut status = 0;
+    // SAFETY: the status is a live integer, and the child is ours and not collected yet.
+    let collected = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    collected == child && status == 0
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
@@ -117,19 +134,8 @@ mod tests {
     fn a_forked_child_finds_the_mark_wiped() {
         let Some(mark) = fork_mark() else { return };
         let _ = mark.compare_exchange(0, 7, Ordering::Relaxed, Ordering::Relaxed);
-        // SAFETY: the child does nothing but load a word and exit, which is allowed between a fork and an exec.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            let wiped = mark.load(Ordering::Relaxed) == 0;
-            // SAFETY: it ends the child at once, without running anything of the parent's.
-            unsafe { libc::_exit(i32::from(!wiped)) };
-        }
-        let mut status = 0;
-        // SAFETY: the status is a live integer, and the child is ours and not collected yet.
-        let collected = unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!(
-            (collected, status),
-            (child, 0),
+        assert!(
+            holds_in_fork(|| mark.load(Ordering::Relaxed) == 0),
             "the child still found its parent's mark"
         );
         assert_ne!(mark.load(Ordering::Relaxed), 0);

@@ -352,6 +352,28 @@ fn a_closed_session_answers_gone_and_wakes_who_waits() {
 }
 
 #[test]
+fn a_forked_child_leaves_its_parents_session_alone() {
+    let served = Served::start();
+    let remote = served.connect();
+    let list = new_list(&remote);
+    let owner = std::cell::Cell::new(Some(remote));
+    let held = crate::sys::holds_in_fork(|| {
+        // The child's copy of the only owner: here it goes, as if the parent had let go.
+        let Some(remote) = owner.take() else { return false };
+        let gone = matches!(call(&remote, Operation::ListAppend, list, (1,)), Err(Error::Gone(_)));
+        remote.release(list);
+        remote.close();
+        gone && !remote.is_open()
+    });
+    assert!(held, "the child could use its parent's session");
+    let remote = owner.take().unwrap();
+    assert_eq!(
+        call(&remote, Operation::ListLen, list, NOTHING).unwrap().1,
+        Value::from(0)
+    );
+}
+
+#[test]
 fn nobody_at_the_address_is_an_error_that_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let address = Address::unix(directory.path().join("nobody")).unwrap();

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::{self, FrameError, HANDSHAKE_BYTES_MAX};
@@ -54,8 +55,9 @@ impl Driver {
             since: self.timer.now(),
         };
         self.strangers.lock().insert(id, stranger);
-        self.timer
-            .schedule(self.limits.hello_wait, Chore::Hello(Arc::downgrade(&connection)));
+        if !self.hellos_due.swap(true, Ordering::AcqRel) {
+            self.timer.schedule(self.limits.hello_wait, Chore::Hellos);
+        }
         if let Some(poller) = connection.poller()
             && let Err(error) = poller.add(&connection)
         {
@@ -92,6 +94,28 @@ impl Driver {
         let strangers = self.strangers.lock();
         let (_, oldest) = strangers.first_key_value()?;
         (strangers.len() >= self.limits.strangers_max).then(|| (Arc::clone(&oldest.connection), oldest.since))
+    }
+
+    /// Closes the connections whose time to say hello is over. They came in order, so one look at a time is on the timer's list.
+    pub(super) fn dismiss_late_strangers(&self, now: Time) {
+        let wait = u64::try_from(self.limits.hello_wait.as_nanos()).unwrap_or(u64::MAX);
+        self.hellos_due.store(false, Ordering::Release);
+        loop {
+            let oldest = {
+                let strangers = self.strangers.lock();
+                let oldest = strangers.first_key_value();
+                oldest.map(|(_, oldest)| (Arc::clone(&oldest.connection), oldest.since.after(wait)))
+            };
+            let Some((oldest, deadline)) = oldest else { return };
+            if deadline > now {
+                if !self.hellos_due.swap(true, Ordering::AcqRel) {
+                    self.timer
+                        .schedule(Duration::from_nanos(deadline.0 - now.0), Chore::Hellos);
+                }
+                return;
+            }
+            self.dismiss_stranger(&oldest, "no hello came in time");
+        }
     }
 
     /// Closes a connection that has still not said hello.

@@ -38,6 +38,8 @@ pub(super) struct Driver {
     pub(super) lanes: DashMap<u64, Arc<Connection>>,
     /// Connections that have not said hello, the oldest first.
     pub(super) strangers: Mutex<BTreeMap<u64, Stranger>>,
+    /// A look at the strangers is on the timer's list.
+    pub(super) hellos_due: AtomicBool,
     /// Sessions whose end is decided but not carried out, and how many those are.
     pub(super) doomed: Mutex<Vec<Arc<Session>>>,
     pub(super) doomed_count: AtomicUsize,
@@ -273,11 +275,7 @@ impl Driver {
         for chore in self.timer.expire(now) {
             match chore {
                 Chore::Accept => accept = true,
-                Chore::Hello(connection) => {
-                    if let Some(connection) = connection.upgrade() {
-                        self.dismiss_stranger(&connection, "no hello came in time");
-                    }
-                }
+                Chore::Hellos => self.dismiss_late_strangers(now),
                 Chore::Progress(connection) => {
                     if let Some(connection) = connection.upgrade() {
                         self.check_progress(&connection, now.0);

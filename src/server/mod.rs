@@ -157,7 +157,8 @@ impl Server {
 
     /// Serves until [`Handle::stop`] is called or a client asks for the end, on this thread and a few more.
     ///
-    /// At the end calls that wait are answered that the server is ending, and the socket is removed.
+    /// At the end calls that wait are answered that the server is ending, and the socket is removed. The process's limit on open
+    /// descriptors is raised as far as it goes, since each connection takes one.
     ///
     /// # Errors
     /// If a thread can't be started or the system refuses to tell of events. The address is given up in any case.
@@ -341,6 +342,7 @@ impl Driver {
             sessions: DashMap::new(),
             lanes: DashMap::new(),
             strangers: Mutex::new(BTreeMap::new()),
+            hellos_due: AtomicBool::new(false),
             doomed: Mutex::default(),
             doomed_count: AtomicUsize::new(0),
             helpers: Helpers::new(std::sync::Weak::clone(driver), workers),

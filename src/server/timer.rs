@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Weak;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -21,8 +21,8 @@ use crate::engine::Time;
 /// Something to look at when its time has come.
 #[derive(Debug)]
 pub(super) enum Chore {
-    /// Has this connection said hello?
-    Hello(Weak<Connection>),
+    /// Have the connections that came first said hello by now?
+    Hellos,
     /// Has the peer of this connection read anything?
     Progress(Weak<Connection>),
     /// Are there descriptors again to accept with?
@@ -93,12 +93,20 @@ impl Timer {
         let due = std::mem::replace(&mut chores.due, later);
         let first = chores.due.keys().next().map_or(u64::MAX, |&(due, _)| due);
         self.first.store(first, Ordering::Release);
+        drop(chores);
+        // Pairs with the fence in `arm`.
+        fence(Ordering::SeqCst);
         due.into_values().collect()
     }
 
     /// Makes sure that the timer fires no later than the engine's next deadline and the first chore.
     #[inline]
     pub(super) fn arm(&self, engine: Option<Time>) {
+        if engine.is_some() {
+            // Pairs with the fence in `expire`: either we see that the timer is no longer set, or the visit that handles its expiry
+            // sees the deadline which the engine has just been given.
+            fence(Ordering::SeqCst);
+        }
         let next = engine
             .map_or(u64::MAX, |time| time.0)
             .min(self.first.load(Ordering::Acquire));
