@@ -157,8 +157,7 @@ impl Server {
 
     /// Serves until [`Handle::stop`] is called or a client asks for the end, on this thread and a few more.
     ///
-    /// At the end calls that wait are answered that the server is ending, and the socket is removed. The process's limit on open
-    /// descriptors is raised as far as it goes, since each connection takes one.
+    /// At the end calls that wait are answered that the server is ending, and the socket is removed.
     ///
     /// # Errors
     /// If a thread can't be started or the system refuses to tell of events. The address is given up in any case.
