@@ -7,6 +7,7 @@ compile_error!("byproxy runs on Linux only: it rests on memfd, pidfd, epoll and 
 mod backend;
 mod client;
 mod codec;
+mod descriptors;
 mod embedded;
 #[doc(hidden)]
 pub mod engine;
@@ -18,6 +19,7 @@ mod proxy;
 mod references;
 mod registry;
 pub mod server;
+pub mod shm;
 mod sys;
 mod transport;
 

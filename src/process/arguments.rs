@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::report::ARGUMENTS_SIZE_MAX;
 use crate::handle::Handle;
-use crate::{references, registry};
+use crate::{descriptors, references, registry};
 
 /// What arguments may cost. Both ends are one program and one user, so memory is no concern, only a size that is surely a mistake.
 const LIMITS: Limits = Limits {
@@ -40,7 +40,8 @@ type Server = (u128, String);
 /// Turns a tuple of arguments into bytes; the error says why one cannot travel.
 pub(super) fn encode_arguments<A: Serialize>(arguments: &A) -> Result<Encoded, String> {
     let mut values = Vec::new();
-    let held = references::encode_for_process(arguments, &mut values, &LIMITS).map_err(|error| error.to_string())?;
+    let (held, descriptors) = descriptors::collect(|| references::encode_for_process(arguments, &mut values, &LIMITS));
+    let held = held.map_err(|error| error.to_string())?;
     let mut servers: Vec<Server> = Vec::new();
     for handle in &held {
         let instance = handle.token().instance;
@@ -55,13 +56,13 @@ pub(super) fn encode_arguments<A: Serialize>(arguments: &A) -> Result<Encoded, S
     bytes.append(&mut values);
     Ok(Encoded {
         bytes,
-        descriptors: Vec::new(),
+        descriptors,
         _held: held,
     })
 }
 
 /// Reads a tuple of arguments back; the error says what was found instead.
-pub(super) fn decode_arguments<A: DeserializeOwned>(bytes: &[u8], _descriptors: Vec<OwnedFd>) -> Result<A, String> {
+pub(super) fn decode_arguments<A: DeserializeOwned>(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<A, String> {
     let mut reader = Deserializer::new(bytes, &LIMITS);
     let servers: Vec<Server> = reader.take().map_err(|error| error.to_string())?;
     let mut sessions = Vec::with_capacity(servers.len());
@@ -70,5 +71,5 @@ pub(super) fn decode_arguments<A: DeserializeOwned>(bytes: &[u8], _descriptors: 
         // Held until the proxies that are read below hold it themselves.
         sessions.push(registry::reach(instance, &address).map_err(|error| error.to_string())?);
     }
-    from_slice(reader.rest(), &LIMITS).map_err(|error| error.to_string())
+    descriptors::offer(descriptors, || from_slice(reader.rest(), &LIMITS)).map_err(|error| error.to_string())
 }

@@ -34,6 +34,11 @@ impl Identity {
         self.pid
     }
 
+    /// Clock ticks from the machine's start to the process's.
+    pub(crate) fn start_time(self) -> u64 {
+        self.start_time
+    }
+
     /// A pidfd of this process; `NotFound` once it has ended and been collected.
     pub(crate) fn open(self) -> io::Result<OwnedFd> {
         let gone = || io::Error::from(io::ErrorKind::NotFound);

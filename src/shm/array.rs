@@ -1,0 +1,373 @@
+//! `Array`: many values in shared memory, with one lock.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::cell::Cell;
+use super::element::{Element, Number};
+use super::lock::{Held, word_in};
+use super::mutex::FREE;
+use super::pool::{Block, LINE};
+use super::value::{self, ValueGuard};
+use super::{index_in, made, travel};
+use crate::error::{Error, Result};
+
+const WORD_AT: usize = 0;
+/// On a cache line of their own: whoever waits for the lock does not slow down who reads.
+const CELLS_AT: usize = LINE;
+const NOUN: &str = "Array";
+
+/// So many values of one type in shared memory, with a lock.
+///
+/// Each element is what a [`Value`](super::Value) is: reading it waits for nobody, writing it up to 8 bytes is one store, and a
+/// process that is killed leaves it old or new. Several elements together are only consistent for those who hold the lock. The
+/// length never changes; an index below zero counts from the end.
+///
+/// A lock whose holder died is taken over within 150 ms. A clone is another handle to the same array, and so is what a process gets that
+/// was started with it as an argument. The memory goes with the last handle of the last process.
+///
+/// Python: `multiprocessing.Array('d', n)`
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::{Process, shm};
+///
+/// fn double(prices: shm::Array<f64>) {
+///     let prices = prices.lock();
+///     for (index, price) in (0..).zip(prices.to_vec()) {
+///         prices.set(index, price * 2.0).unwrap();
+///     }
+/// }
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     byproxy::init();
+///     let prices = shm::Array::new(&[1.5, 2.0, 4.0])?;
+///     Process::spawn(double, (&prices,))?.join()?;
+///     assert_eq!(prices.to_vec(), [3.0, 4.0, 8.0]);
+///     Ok(())
+/// }
+/// ```
+pub struct Array<T> {
+    block: Arc<Block>,
+    length: usize,
+    element: PhantomData<T>,
+}
+
+impl<T: Element> Array<T> {
+    /// Copies elements into shared memory.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system refuses memory or a descriptor.
+    pub fn new(elements: &[T]) -> Result<Self> {
+        Self::from_fn(elements.iter().copied())
+    }
+
+    /// Makes an array of so many copies of one element. Python: `Array('i', n)`, which is all zero
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system refuses memory or a descriptor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let counts = byproxy::shm::Array::filled(0_u64, 1000)?;
+    /// assert_eq!(counts.len(), 1000);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn filled(element: T, length: usize) -> Result<Self> {
+        Self::from_fn(std::iter::repeat_n(element, length))
+    }
+
+    /// How many elements there are; it never changes. Python: `len(a)`
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The element at an index. Waits for nobody. Python: `a[i]`
+    ///
+    /// # Errors
+    /// [`Error::IndexOutOfRange`].
+    #[inline]
+    pub fn get(&self, index: i64) -> Result<T> {
+        let place = index_in(index, self.length)?;
+        Ok(self.read(place))
+    }
+
+    /// Replaces the element at an index.
+    ///
+    /// Up to 8 bytes it is one store, and waits for nobody; a larger element takes the lock. Python: `a[i] = x`
+    ///
+    /// # Errors
+    /// [`Error::IndexOutOfRange`].
+    #[inline]
+    pub fn set(&self, index: i64, element: T) -> Result<()> {
+        let place = index_in(index, self.length)?;
+        value::set(self.cell(place), self.word(), element);
+        Ok(())
+    }
+
+    /// Changes the element at an index by a function, under the lock, and returns what the function returns.
+    ///
+    /// The function runs once, on a copy. If it panics, the element is as it was. Python: `with a.get_lock(): a[i] += 1`
+    ///
+    /// # Errors
+    /// [`Error::IndexOutOfRange`].
+    pub fn modify<R>(&self, index: i64, change: impl FnOnce(&mut T) -> R) -> Result<R> {
+        let mut element = self.element(index)?;
+        Ok(change(&mut element))
+    }
+
+    /// Copies all elements, one after the other; under the lock ([`ArrayGuard::to_vec`]) they belong together. Python: `a[:]`
+    pub fn to_vec(&self) -> Vec<T> {
+        (0..self.length).map(|place| self.read(place)).collect()
+    }
+
+    /// Replaces all elements, under the lock. Python: `a[:] = values`
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if there are more or fewer than the array has; nothing was changed.
+    pub fn copy_from_slice(&self, elements: &[T]) -> Result<()> {
+        self.lock().copy_from_slice(elements)
+    }
+
+    /// Takes the array's lock, and waits for it.
+    ///
+    /// Not re-entrant: while a thread has the guard, it goes through the guard. Python: `with a.get_lock():`
+    #[doc(alias = "get_lock")]
+    pub fn lock(&self) -> ArrayGuard<'_, T> {
+        let held = Held::acquire(self.word(), 0);
+        ArrayGuard { array: self, held }
+    }
+
+    /// Takes the array's lock if it is free, or its holder dead; `None` if it is taken.
+    pub fn try_lock(&self) -> Option<ArrayGuard<'_, T>> {
+        let held = Held::try_acquire(self.word(), 0)?;
+        Some(ArrayGuard { array: self, held })
+    }
+
+    /// Takes the array's lock, and waits for it at most this long; `None` if it was taken all the time.
+    pub fn lock_timeout(&self, timeout: Duration) -> Option<ArrayGuard<'_, T>> {
+        let held = Held::acquire_within(self.word(), 0, timeout)?;
+        Some(ArrayGuard { array: self, held })
+    }
+
+    fn from_fn(elements: impl ExactSizeIterator<Item = T>) -> Result<Self> {
+        let length = elements.len();
+        let block = made(Block::new(size_of_all::<T>(length).unwrap_or(usize::MAX)))?;
+        let new = Self {
+            block,
+            length,
+            element: PhantomData,
+        };
+        new.word().store(FREE, Ordering::Relaxed);
+        for (place, element) in elements.enumerate() {
+            new.cell(place).initialise(element);
+        }
+        Ok(new)
+    }
+
+    /// An element under the lock.
+    fn element(&self, index: i64) -> Result<ValueGuard<'_, T>> {
+        let place = index_in(index, self.length)?;
+        Ok(ValueGuard::new(self.cell(place), Held::acquire(self.word(), 0)))
+    }
+
+    #[inline]
+    fn read(&self, place: usize) -> T {
+        value::get(self.cell(place), self.word())
+    }
+
+    #[inline]
+    fn cell(&self, place: usize) -> Cell<T> {
+        let at = self.block.part(CELLS_AT + place * Cell::<T>::SIZE, Cell::<T>::SIZE);
+        // SAFETY:
+        // - Blocks and the first cell are aligned to a cache line, and cells stand at multiples of their size.
+        // - The cell lies inside the block, which this array keeps.
+        // - Every process has the block as an `Array<T>`: this one made it, or its ticket said so.
+        unsafe { Cell::new(at) }
+    }
+
+    #[inline]
+    fn word(&self) -> &AtomicU64 {
+        word_in(&self.block, WORD_AT)
+    }
+}
+
+impl<T: Number> Array<T> {
+    /// Adds to the element at an index in one step and returns what it was.
+    ///
+    /// Takes the lock. Python: `with a.get_lock(): a[i] += n`
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if the sum would not fit the type; the element is as it was. [`Error::IndexOutOfRange`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let votes = byproxy::shm::Array::new(&[0_u32, 0, 0])?;
+    /// votes.fetch_add(1, 1)?;
+    /// assert_eq!(votes.fetch_add(1, 1)?, 1);
+    /// assert_eq!(votes.to_vec(), [0, 2, 0]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "increment")]
+    #[doc(alias = "+=")]
+    pub fn fetch_add(&self, index: i64, delta: T) -> Result<T> {
+        value::fetch(self.element(index)?, delta, T::plus)
+    }
+
+    /// Subtracts from the element at an index in one step and returns what it was.
+    ///
+    /// Takes the lock. Python: `with a.get_lock(): a[i] -= n`
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if the difference would not fit the type; the element is as it was. [`Error::IndexOutOfRange`].
+    #[doc(alias = "decrement")]
+    #[doc(alias = "-=")]
+    pub fn fetch_sub(&self, index: i64, delta: T) -> Result<T> {
+        value::fetch(self.element(index)?, delta, T::minus)
+    }
+}
+
+impl<T> Clone for Array<T> {
+    fn clone(&self) -> Self {
+        Self {
+            block: Arc::clone(&self.block),
+            ..*self
+        }
+    }
+}
+
+impl<T: Element + fmt::Debug> fmt::Debug for Array<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Array").field(&self.to_vec()).finish()
+    }
+}
+
+impl<T: Element> Serialize for Array<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        travel::serialize(travel::name_of::<T>(NOUN), &self.block, self.length, serializer)
+    }
+}
+
+impl<'de, T: Element> Deserialize<'de> for Array<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let what = travel::name_of::<T>(NOUN);
+        let (block, length) = travel::deserialize(&what, size_of_all::<T>, deserializer)?;
+        Ok(Self {
+            block,
+            length,
+            element: PhantomData,
+        })
+    }
+}
+
+/// An array whose lock this thread holds. Each element is written at once, not when this is dropped.
+///
+/// If the process dies meanwhile, the next holder is told by [`abandoned`](Self::abandoned): some elements may be new and others not. It
+/// can't be sent to another thread.
+#[must_use = "the lock is freed as soon as its guard is dropped"]
+pub struct ArrayGuard<'a, T: Element> {
+    array: &'a Array<T>,
+    held: Held<'a>,
+}
+
+impl<T: Element> ArrayGuard<'_, T> {
+    /// Whether the holder before died while it held the lock: it may have written only some of what it was about to.
+    #[doc(alias = "poisoned")]
+    pub fn abandoned(&self) -> bool {
+        self.held.abandoned()
+    }
+
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        self.array.length
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.array.is_empty()
+    }
+
+    /// The element at an index.
+    ///
+    /// # Errors
+    /// [`Error::IndexOutOfRange`].
+    pub fn get(&self, index: i64) -> Result<T> {
+        self.array.get(index)
+    }
+
+    /// Replaces the element at an index.
+    ///
+    /// # Errors
+    /// [`Error::IndexOutOfRange`].
+    pub fn set(&self, index: i64, element: T) -> Result<()> {
+        let place = index_in(index, self.array.length)?;
+        self.write(place, element);
+        Ok(())
+    }
+
+    /// Copies all elements.
+    pub fn to_vec(&self) -> Vec<T> {
+        (0..self.array.length)
+            .map(|place| self.array.cell(place).read_held().0)
+            .collect()
+    }
+
+    /// Replaces all elements.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if there are more or fewer than the array has; nothing was changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let row = byproxy::shm::Array::filled(0_u8, 3)?;
+    /// let guard = row.lock();
+    /// guard.copy_from_slice(&[1, 2, 3])?;
+    /// assert!(guard.copy_from_slice(&[1, 2]).is_err());
+    /// assert_eq!(guard.to_vec(), [1, 2, 3]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn copy_from_slice(&self, elements: &[T]) -> Result<()> {
+        let length = self.array.length;
+        if elements.len() != length {
+            return Err(Error::Misuse(format!(
+                "an array of {length} elements can't take {} of them",
+                elements.len()
+            )));
+        }
+        for (place, element) in elements.iter().enumerate() {
+            self.write(place, *element);
+        }
+        Ok(())
+    }
+
+    fn write(&self, place: usize, element: T) {
+        // In a process forked from the holder this guard holds nothing.
+        if self.held.is_ours() {
+            self.array.cell(place).write(element);
+        }
+    }
+}
+
+impl<T: Element + fmt::Debug> fmt::Debug for ArrayGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ArrayGuard").field(&self.to_vec()).finish()
+    }
+}
+
+fn size_of_all<T: Element>(length: usize) -> Option<usize> {
+    length.checked_mul(Cell::<T>::SIZE)?.checked_add(CELLS_AT)
+}

@@ -1,0 +1,361 @@
+//! `Lock`: a lock in shared memory, and the holding of a lock word that values and arrays use as well.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::futex::{Waiting, wake_one};
+use super::mutex::{self, FREE, Hold};
+use super::pool::Block;
+use super::{made, owner, travel};
+use crate::error::{Error, Result};
+
+const WORD_AT: usize = 0;
+const TOKEN_AT: usize = 8;
+const SIZE: usize = 16;
+const NAME: &str = "shm::Lock";
+
+/// A lock in shared memory: at most one thread of all processes that have it holds it.
+///
+/// It is given back when its guard is dropped. When the process that holds it dies, whoever waits takes it over within 150 ms and is told
+/// by [`LockGuard::abandoned`]; a try takes it over at once. It is not re-entrant, and those who wait get it in no particular order.
+/// Taking and giving back a lock that nobody else wants costs no system call; a thread that waits sleeps.
+///
+/// A clone is another handle to the same lock, and so is what a process gets that was started with it as an argument. The memory goes with
+/// the last handle of the last process.
+///
+/// Python: `multiprocessing.Lock()`
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::{Process, shm};
+///
+/// fn wait_and_enter(lock: shm::Lock) {
+///     let _guard = lock.acquire();
+/// }
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     byproxy::init();
+///     let lock = shm::Lock::new()?;
+///     let guard = lock.acquire();
+///     let child = Process::spawn(wait_and_enter, (&lock,))?;
+///     assert!(lock.try_acquire().is_none());
+///     drop(guard);
+///     child.join()?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Lock {
+    block: Arc<Block>,
+}
+
+impl Lock {
+    /// Makes a lock that is free.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system refuses memory or a descriptor.
+    pub fn new() -> Result<Self> {
+        let lock = Self {
+            block: made(Block::new(SIZE))?,
+        };
+        lock.word().store(FREE, Ordering::Relaxed);
+        lock.tokens().store(0, Ordering::Relaxed);
+        Ok(lock)
+    }
+
+    /// Takes the lock for this thread, and waits for it.
+    ///
+    /// Waits for ever while a living process holds it, this thread included. Python: `lock.acquire()`, `with lock:`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = byproxy::shm::Lock::new()?;
+    /// {
+    ///     let _guard = lock.acquire();
+    ///     assert!(lock.locked());
+    /// }
+    /// assert!(!lock.locked());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "lock")]
+    #[inline]
+    pub fn acquire(&self) -> LockGuard<'_> {
+        self.guard(Held::acquire(self.word(), self.next_salt()))
+    }
+
+    /// Takes the lock if it is free, or its holder dead; `None` if it is taken.
+    ///
+    /// A try that fails has made sure that the holder lives, which costs a few system calls. Python: `lock.acquire(block=False)`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = byproxy::shm::Lock::new()?;
+    /// let guard = lock.try_acquire();
+    /// assert!(guard.is_some() && lock.try_acquire().is_none());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "try_lock")]
+    pub fn try_acquire(&self) -> Option<LockGuard<'_>> {
+        Held::try_acquire(self.word(), self.next_salt()).map(|held| self.guard(held))
+    }
+
+    /// Takes the lock, and waits for it at most this long; `None` if it was taken all the time.
+    ///
+    /// `Duration::ZERO` is a try, `Duration::MAX` for ever. Python: `lock.acquire(timeout=s)`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let lock = byproxy::shm::Lock::new()?;
+    /// let guard = lock.acquire();
+    /// assert!(lock.acquire_timeout(Duration::from_millis(5)).is_none());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "try_lock_for")]
+    pub fn acquire_timeout(&self, timeout: Duration) -> Option<LockGuard<'_>> {
+        Held::acquire_within(self.word(), self.next_salt(), timeout).map(|held| self.guard(held))
+    }
+
+    /// Frees the lock, whoever holds it, or nobody after [`LockGuard::leak`].
+    ///
+    /// A holder keeps its guard, whose end then does nothing: this is for locks that are handed from one process to another.
+    /// Python: `lock.release()`
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if the lock is free.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = byproxy::shm::Lock::new()?;
+    /// lock.acquire().leak();
+    /// lock.release()?;
+    /// assert!(lock.release().is_err(), "it is free");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "force_unlock")]
+    pub fn release(&self) -> Result<()> {
+        if mutex::free(self.word(), wake_one) {
+            Ok(())
+        } else {
+            Err(Error::Misuse(
+                "the lock is not taken, so it can't be released".to_owned(),
+            ))
+        }
+    }
+
+    /// Tells whether the lock is taken. Another process may change that before you look at the answer.
+    ///
+    /// Python: `lock.locked()`
+    #[doc(alias = "is_locked")]
+    pub fn locked(&self) -> bool {
+        self.word().load(Ordering::Relaxed) != FREE
+    }
+
+    #[inline]
+    fn guard<'a>(&'a self, held: Held<'a>) -> LockGuard<'a> {
+        // Counted by the holder, but not only: someone may release the lock meanwhile, and its next holder counts as well.
+        let token = self.tokens().fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        LockGuard {
+            lock: self,
+            held,
+            token,
+        }
+    }
+
+    /// Tells a holding of this process from the one after it, so that an old guard can't free what a new one holds.
+    #[inline]
+    fn next_salt(&self) -> u64 {
+        self.tokens().load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn word(&self) -> &AtomicU64 {
+        word_in(&self.block, WORD_AT)
+    }
+
+    #[inline]
+    fn tokens(&self) -> &AtomicU64 {
+        word_in(&self.block, TOKEN_AT)
+    }
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lock")
+            .field("locked", &self.locked())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Serialize for Lock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        travel::serialize(NAME.to_owned(), &self.block, 1, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (block, _) = travel::deserialize(NAME, |_| Some(SIZE), deserializer)?;
+        Ok(Self { block })
+    }
+}
+
+/// A lock held by this thread, until this is dropped.
+///
+/// It can't be sent to another thread. If the process forks, the copy in the child holds nothing.
+#[must_use = "the lock is freed as soon as its guard is dropped"]
+pub struct LockGuard<'a> {
+    lock: &'a Lock,
+    held: Held<'a>,
+    token: u64,
+}
+
+impl LockGuard<'_> {
+    /// The number of this holding: it grows with each time the lock is taken, by whomever.
+    ///
+    /// A resource that notes the highest token it has seen can refuse a holder that was late.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = byproxy::shm::Lock::new()?;
+    /// let first = lock.acquire().token();
+    /// assert!(lock.acquire().token() > first);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "fencing token")]
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// Whether the holder before died while it held the lock: what the lock protects may be half changed.
+    #[doc(alias = "poisoned")]
+    #[doc(alias = "EOWNERDEAD")]
+    pub fn abandoned(&self) -> bool {
+        self.held.abandoned()
+    }
+
+    /// The lock.
+    pub fn lock(&self) -> &Lock {
+        self.lock
+    }
+
+    /// Leaves the lock taken, but owned by nobody, until someone calls [`Lock::release`]; this process's death does not free it.
+    ///
+    /// Python: `lock.acquire()` whose `release()` happens elsewhere
+    #[doc(alias = "forget")]
+    pub fn leak(self) {
+        self.held.leave();
+    }
+}
+
+impl fmt::Debug for LockGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockGuard")
+            .field("token", &self.token)
+            .field("abandoned", &self.abandoned())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A lock word held by this thread, until this is dropped.
+pub(super) struct Held<'a> {
+    word: &'a AtomicU64,
+    hold: Hold,
+    of_this_thread: PhantomData<*const ()>,
+}
+
+impl<'a> Held<'a> {
+    /// Takes the word, however long that takes.
+    #[inline]
+    pub(super) fn acquire(word: &'a AtomicU64, salt: u64) -> Self {
+        let holder = owner::salted(owner::current(), salt);
+        if let Some(hold) = mutex::take_free(word, holder) {
+            return Self::new(word, hold);
+        }
+        loop {
+            // A patience without end gives up never.
+            if let Some(hold) = mutex::take(word, holder, &mut Waiting::forever()) {
+                return Self::new(word, hold);
+            }
+        }
+    }
+
+    /// Takes the word if it is free or abandoned.
+    pub(super) fn try_acquire(word: &'a AtomicU64, salt: u64) -> Option<Self> {
+        let holder = owner::salted(owner::current(), salt);
+        let hold = mutex::try_take(word, holder, &Waiting::forever())?;
+        Some(Self::new(word, hold))
+    }
+
+    /// Takes the word, and waits for it at most this long.
+    pub(super) fn acquire_within(word: &'a AtomicU64, salt: u64, timeout: Duration) -> Option<Self> {
+        let holder = owner::salted(owner::current(), salt);
+        let hold = match mutex::take_free(word, holder) {
+            Some(hold) => hold,
+            None => mutex::take(word, holder, &mut Waiting::at_most(timeout))?,
+        };
+        Some(Self::new(word, hold))
+    }
+
+    /// Whether the holder before died.
+    #[inline]
+    pub(super) fn abandoned(&self) -> bool {
+        self.hold.abandoned()
+    }
+
+    /// Whether this thread's process is the one that took the word, and not one forked from it.
+    #[inline]
+    pub(super) fn is_ours(&self) -> bool {
+        owner::is_current(self.hold.word())
+    }
+
+    /// Leaves the word held by nobody.
+    fn leave(self) {
+        if self.is_ours() {
+            mutex::leave(self.word, self.hold);
+        }
+        std::mem::forget(self);
+    }
+
+    #[inline]
+    fn new(word: &'a AtomicU64, hold: Hold) -> Self {
+        Self {
+            word,
+            hold,
+            of_this_thread: PhantomData,
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.is_ours() {
+            mutex::give_back(self.word, self.hold, wake_one);
+        }
+    }
+}
+
+/// A word of a block.
+#[inline]
+pub(super) fn word_in(block: &Block, offset: usize) -> &AtomicU64 {
+    let at = block.part(offset, size_of::<AtomicU64>());
+    debug_assert!(at.cast::<AtomicU64>().is_aligned());
+    // SAFETY:
+    // - The word lies inside the block, which is mapped as long as it is borrowed.
+    // - Blocks are aligned to a cache line, and words stand at multiples of 8 in them.
+    // - All processes access it atomically, as this word.
+    unsafe { at.cast().as_ref() }
+}

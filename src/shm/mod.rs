@@ -1,0 +1,104 @@
+//! Direct objects: values, arrays and locks in memory that processes share, without a server between them.
+//!
+//! [`Value`], [`Array`], [`RawValue`], [`RawArray`] and [`Lock`] live in memory that every process which has a handle maps. Reading a value is a
+//! load, taking a free lock one instruction that writes. A handle travels as an argument of [`Process::spawn`](crate::Process::spawn). The
+//! memory has no name: nothing is left of it when the last process that maps it ends, however it ends.
+//!
+//! | Python | here |
+//! |---|---|
+//! | `Value('i', 0)`, `v.value`, `v.get_lock()` | [`Value::new(0)`](Value::new), [`get`](Value::get) and [`set`](Value::set), [`lock`](Value::lock) |
+//! | `Array('d', [1, 2])`, `a[0]`, `a[:]` | [`Array::new(&[1.0, 2.0])`](Array::new), [`get`](Array::get), [`to_vec`](Array::to_vec) |
+//! | `RawValue('i', 0)`, `RawArray('d', 4)` | [`RawValue::new(0)`](RawValue::new), [`RawArray::new(&[0.0; 4])`](RawArray::new) |
+//! | `Lock()`, `with lock:` | [`Lock::new()`](Lock::new), [`acquire`](Lock::acquire) |
+//!
+//! # What holds when a process is killed
+//!
+//! At whatever instruction: another process that waits for a lock has it within 150 ms and is told that its holder died; a value is the old
+//! or the new one. In Python such a lock is taken for ever.
+//!
+//! | word | states | commit |
+//! |---|---|---|
+//! | lock word | free, held by a named process (with sleepers or without), ownerless: `mutex.rs` | the compare-and-exchange that names the holder |
+//! | value up to 8 bytes | the value | the store of the value |
+//! | index word of a larger value | even: slot 0 is the value, odd: slot 1 | the store of the index: `slots.rs` |
+//! | token of a lock | how often it was taken | a fetch-and-add by the new holder |
+//!
+//! A death is proved, by process id and start time, never assumed from time that passed: a process that is stopped keeps its lock.
+//!
+//! # What holds when a process misbehaves
+//!
+//! Every process that has a handle can write anything anywhere in the memory, but can't make it smaller. Whatever it writes, safe calls of
+//! others neither crash nor read what is no value of its type, and a call with a timeout returns when that has passed. That values
+//! mean something, and that a lock is ever free, is up to those who share it.
+//!
+//! # Forks
+//!
+//! A process forked from one that has handles, without this library's doing, may use them as long as that one keeps them: it is a participant
+//! of its own, and the guards of its parent hold nothing in it.
+#![expect(
+    unsafe_code,
+    reason = "mapped memory: each block is one operation and says what it rests on"
+)]
+
+mod array;
+mod cell;
+mod element;
+mod futex;
+mod lock;
+#[cfg(test)]
+mod models;
+mod mutex;
+mod owner;
+mod pool;
+mod raw;
+mod segment;
+mod slots;
+mod travel;
+mod value;
+mod word;
+
+use std::any::type_name;
+use std::io;
+
+pub use array::{Array, ArrayGuard};
+#[doc(hidden)]
+pub use element::admit_field;
+pub use element::{Element, Number};
+pub use lock::{Lock, LockGuard};
+pub use raw::{RawArray, RawValue};
+pub use value::{Value, ValueGuard};
+
+use crate::error::{Error, Result};
+
+/// What was made in shared memory, or why the system refused.
+fn made<T>(outcome: io::Result<T>) -> Result<T> {
+    outcome.map_err(|source| Error::Io {
+        context: "can't make shared memory",
+        source,
+    })
+}
+
+/// The place of an index; below zero it counts from the end.
+#[inline]
+fn index_in(index: i64, length: usize) -> Result<usize> {
+    let place = match usize::try_from(index) {
+        Ok(place) => Some(place),
+        Err(_) => usize::try_from(index.unsigned_abs())
+            .ok()
+            .and_then(|back| length.checked_sub(back)),
+    };
+    match place {
+        Some(place) if place < length => Ok(place),
+        _ => Err(out_of_range(index, length)),
+    }
+}
+
+#[cold]
+fn out_of_range(index: i64, length: usize) -> Error {
+    Error::IndexOutOfRange(format!("index {index} is outside an array of {length} elements"))
+}
+
+#[cold]
+fn overflow<T>() -> Error {
+    Error::Overflow(format!("the result leaves the bounds of {}", type_name::<T>()))
+}

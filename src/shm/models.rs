@@ -1,0 +1,255 @@
+//! The shared words under every interleaving that loom can think of: who holds, who sleeps, who dies, who reads.
+//!
+//! The algorithms are the production ones; only the words and the way of waiting are loom's. A sleeper here has no slice that would rescue
+//! it: a wake-up that is forgotten or lost is a deadlock, which loom reports.
+
+use std::sync::atomic::Ordering;
+
+use loom::sync::atomic::{AtomicU64, fence};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+
+use super::mutex::{self, FREE, Hold, OWNERLESS, Patience, Round, WAITERS, Woken};
+use super::slots;
+use super::word::Word;
+
+const FIRST: u64 = 1 << 7;
+const SECOND: u64 = 2 << 7;
+const THIRD: u64 = 3 << 7;
+const DEAD: u64 = 4 << 7;
+
+impl Word for AtomicU64 {
+    fn load(&self, order: Ordering) -> u64 {
+        AtomicU64::load(self, order)
+    }
+
+    fn store(&self, value: u64, order: Ordering) {
+        AtomicU64::store(self, value, order);
+    }
+
+    fn swap(&self, value: u64, order: Ordering) -> u64 {
+        AtomicU64::swap(self, value, order)
+    }
+
+    fn compare_exchange(&self, current: u64, new: u64, success: Ordering, failure: Ordering) -> Result<u64, u64> {
+        AtomicU64::compare_exchange(self, current, new, success, failure)
+    }
+
+    fn fence(order: Ordering) {
+        fence(order);
+    }
+}
+
+/// A word with the kernel's part of a futex: comparing and going to sleep are one step for whoever wakes.
+struct Futex {
+    word: AtomicU64,
+    /// Changed only here and by the holder: torn if two hold at once.
+    guarded: AtomicU64,
+    kernel: Mutex<()>,
+    called: Condvar,
+}
+
+impl Futex {
+    fn new(word: u64) -> Arc<Self> {
+        Arc::new(Self {
+            word: AtomicU64::new(word),
+            guarded: AtomicU64::new(0),
+            kernel: Mutex::new(()),
+            called: Condvar::new(),
+        })
+    }
+
+    fn wake(&self) {
+        let _kernel = self.kernel.lock().unwrap();
+        self.called.notify_one();
+    }
+
+    fn take(&self, holder: u64) -> Hold {
+        let taken = mutex::take_free(&self.word, holder);
+        taken.unwrap_or_else(|| mutex::take(&self.word, holder, &mut Sleeper(self)).unwrap())
+    }
+
+    fn give_back(&self, hold: Hold) {
+        assert!(mutex::give_back(&self.word, hold, |_| self.wake()));
+    }
+
+    /// What only a holder may do, with orderings that show whether holders are ordered.
+    fn count(&self) {
+        let seen = self.guarded.load(Ordering::Relaxed);
+        self.guarded.store(seen + 1, Ordering::Relaxed);
+    }
+}
+
+/// Sleeps at once and without end.
+struct Sleeper<'a>(&'a Futex);
+
+impl Patience<AtomicU64> for Sleeper<'_> {
+    fn round(&mut self) -> Round {
+        Round::Sleep
+    }
+
+    fn park(&mut self, word: &AtomicU64, expected: u64) -> Woken {
+        let kernel = self.0.kernel.lock().unwrap();
+        if word.load(Ordering::Relaxed) == expected {
+            if expected & !WAITERS == DEAD {
+                // Nobody wakes us: the slice passes.
+                return Woken::Lapsed;
+            }
+            drop(self.0.called.wait(kernel).unwrap());
+        }
+        Woken::Called
+    }
+
+    fn is_dead(&self, word: u64) -> bool {
+        word & !WAITERS == DEAD
+    }
+}
+
+/// Where all interleavings are too many: those in which threads are interrupted so often at most.
+fn check_bounded(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(model);
+}
+
+#[test]
+fn one_holds_at_a_time_and_nobody_sleeps_for_ever() {
+    loom::model(|| {
+        let futex = Futex::new(FREE);
+        let threads: Vec<_> = [FIRST, SECOND]
+            .map(|holder| {
+                let futex = Arc::clone(&futex);
+                thread::spawn(move || {
+                    let hold = futex.take(holder);
+                    futex.count();
+                    futex.give_back(hold);
+                })
+            })
+            .into();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(futex.guarded.load(Ordering::Relaxed), 2);
+        assert_eq!(futex.word.load(Ordering::Relaxed), FREE);
+    });
+}
+
+#[test]
+fn two_sleepers_are_both_woken() {
+    check_bounded(|| {
+        let futex = Futex::new(FREE);
+        let hold = futex.take(FIRST);
+        let threads: Vec<_> = [SECOND, THIRD]
+            .map(|holder| {
+                let futex = Arc::clone(&futex);
+                thread::spawn(move || {
+                    let hold = futex.take(holder);
+                    futex.count();
+                    futex.give_back(hold);
+                })
+            })
+            .into();
+        futex.count();
+        futex.give_back(hold);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(futex.guarded.load(Ordering::Relaxed), 3);
+    });
+}
+
+#[test]
+fn a_dead_holders_word_goes_to_one_who_is_told() {
+    check_bounded(|| {
+        let futex = Futex::new(DEAD);
+        let threads: Vec<_> = [FIRST, SECOND]
+            .map(|holder| {
+                let futex = Arc::clone(&futex);
+                thread::spawn(move || {
+                    let hold = futex.take(holder);
+                    futex.count();
+                    let told = hold.abandoned();
+                    futex.give_back(hold);
+                    u32::from(told)
+                })
+            })
+            .into();
+        let told: u32 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        assert_eq!(told, 1);
+        assert_eq!(futex.guarded.load(Ordering::Relaxed), 2);
+    });
+}
+
+#[test]
+fn anyone_can_free_what_a_holder_left() {
+    loom::model(|| {
+        let futex = Futex::new(FREE);
+        let hold = futex.take(FIRST);
+        let waiter = {
+            let futex = Arc::clone(&futex);
+            thread::spawn(move || {
+                let hold = futex.take(SECOND);
+                futex.give_back(hold);
+            })
+        };
+        assert!(mutex::leave(&futex.word, hold));
+        assert_eq!(futex.word.load(Ordering::Relaxed) & !WAITERS, OWNERLESS);
+        assert!(mutex::free(&futex.word, |_| futex.wake()));
+        waiter.join().unwrap();
+        assert!(!mutex::free(&futex.word, |_| ()), "it is free");
+    });
+}
+
+#[test]
+fn an_old_holding_frees_nothing() {
+    loom::model(|| {
+        let futex = Futex::new(FREE);
+        let old = futex.take(FIRST);
+        assert!(mutex::free(&futex.word, |_| ()));
+        let other = {
+            let futex = Arc::clone(&futex);
+            thread::spawn(move || {
+                let hold = futex.take(SECOND);
+                futex.count();
+                futex.give_back(hold);
+            })
+        };
+        assert!(!mutex::give_back(&futex.word, old, |_| futex.wake()));
+        let hold = futex.take(FIRST);
+        futex.count();
+        futex.give_back(hold);
+        other.join().unwrap();
+        assert_eq!(futex.guarded.load(Ordering::Relaxed), 2);
+    });
+}
+
+#[test]
+fn a_reader_sees_a_whole_value_or_knows_it_does_not() {
+    struct Large {
+        index: AtomicU64,
+        slots: [[AtomicU64; 2]; 2],
+    }
+
+    loom::model(|| {
+        let large = Arc::new(Large {
+            index: AtomicU64::new(0),
+            slots: [[10, 10], [0, 0]].map(|slot| slot.map(AtomicU64::new)),
+        });
+        let writer = {
+            let large = Arc::clone(&large);
+            thread::spawn(move || {
+                let [even, odd] = &large.slots;
+                slots::write(&large.index, [even, odd], |_| 11);
+                slots::write(&large.index, [even, odd], |_| 12);
+            })
+        };
+        let [even, odd] = &large.slots;
+        let mut copy = [0; 2];
+        if slots::read(&large.index, [even, odd], |at, word| copy[at] = word) {
+            assert!(copy[0] == copy[1] && (10..=12).contains(&copy[0]), "{copy:?}");
+        }
+        writer.join().unwrap();
+        assert!(slots::read(&large.index, [even, odd], |at, word| copy[at] = word));
+        assert_eq!(copy, [12, 12]);
+    });
+}

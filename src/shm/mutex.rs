@@ -1,0 +1,195 @@
+//! The lock word: who holds it, in one word that is taken and given back by one instruction.
+//!
+//! ```text
+//! bit 63                          29 28                7 6       1   0
+//!    | start time of the process, 35 | process id, 22    | salt, 6 | W |
+//! ```
+//! `W` says that threads sleep, or may sleep, on the word. The salt tells two holdings of one process apart.
+//!
+//! | word | state | who leaves it, and how |
+//! |---|---|---|
+//! | 0 | free | anyone: CAS to `holder` (to `holder+W` after having slept: others may sleep still) |
+//! | holder | held, nobody sleeps | its holder: CAS to 0. A thread about to sleep: CAS to `holder+W` |
+//! | holder + W | held, some may sleep | its holder: CAS to 0, then wake one |
+//! | holder (+ W), whose process is proved dead | abandoned | anyone who proved it: CAS to `itself (+ W)`, and is told |
+//! | [`OWNERLESS`] (+ W) | held by nobody ([`leave`]) | [`free`], by anyone: swap to 0, then wake one if W |
+//! | anything else | a peer scribbled | its process id names no process, or one whose start time differs: as abandoned |
+//!
+//! The holder is named by the very instruction that takes the word, so there is no moment at which a death leaves it taken by nobody.
+//! A thread that was woken and dies before it takes the word leaves others asleep on a free word: every sleep is a bounded slice, after
+//! which the word is looked at again. After a slice that saw no change, the holder is examined, and its death proved or not assumed.
+//!
+//! Orderings: the CAS that takes is `Acquire` and pairs with the `Release` of the one that gives back, so a holder sees what the holder
+//! before wrote. What an abandoned holder wrote was ordered by its death, which its examiner has seen through the kernel.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use super::word::Word;
+
+/// Nobody holds the word.
+pub(super) const FREE: u64 = 0;
+/// Threads may sleep on the word.
+pub(super) const WAITERS: u64 = 1;
+/// Held by nobody, until someone frees it: a salt without a process.
+pub(super) const OWNERLESS: u64 = 1 << 1;
+
+/// How a thread waits, and what it can find out meanwhile.
+pub(super) trait Patience<W> {
+    /// Lets a little time pass, more with every round, and says what to do in this one.
+    fn round(&mut self) -> Round;
+    /// Sleeps while the word is `expected`, for a slice at most.
+    fn park(&mut self, word: &W, expected: u64) -> Woken;
+    /// Whether the process that a word names is proved to have ended.
+    fn is_dead(&self, word: u64) -> bool;
+}
+
+/// What a round of waiting is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Round {
+    /// Look at the word, and go on.
+    Look,
+    /// Look at the word, and sleep if it is taken.
+    Sleep,
+    /// The time is up.
+    Over,
+}
+
+/// Why a sleep ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// The word changed, or someone woke us.
+    Called,
+    /// The slice passed and nothing happened.
+    Lapsed,
+}
+
+/// A word that is held: proof of one taking, to give it back with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hold {
+    /// The word as it was taken; `W` may have joined since.
+    word: u64,
+    abandoned: bool,
+}
+
+impl Hold {
+    /// The word as it was taken.
+    #[inline]
+    pub(super) fn word(self) -> u64 {
+        self.word
+    }
+
+    /// Whether it was taken from a dead holder.
+    #[inline]
+    pub(super) fn abandoned(self) -> bool {
+        self.abandoned
+    }
+}
+
+/// Takes a free word, or leaves it as it is.
+#[inline]
+pub(super) fn take_free<W: Word>(word: &W, holder: u64) -> Option<Hold> {
+    word.compare_exchange(FREE, holder, Acquire, Relaxed)
+        .is_ok()
+        .then_some(Hold {
+            word: holder,
+            abandoned: false,
+        })
+}
+
+/// Takes a free or abandoned word, or leaves it as it is.
+pub(super) fn try_take<W: Word, P: Patience<W>>(word: &W, holder: u64, patience: &P) -> Option<Hold> {
+    let seen = word.load(Relaxed);
+    if seen == FREE {
+        return take_free(word, holder);
+    }
+    // Taken before it is known what is taken over: the proof is about this very word, so it can only go to one.
+    patience.is_dead(seen).then(|| take_over(word, seen, holder)).flatten()
+}
+
+/// Takes the word, waiting as long as `patience` has any.
+#[cold]
+pub(super) fn take<W: Word, P: Patience<W>>(word: &W, holder: u64, patience: &mut P) -> Option<Hold> {
+    // Once we have slept we may have been woken in place of others, who sleep on.
+    let mut holder = holder;
+    let mut examine = false;
+    loop {
+        let round = patience.round();
+        if round == Round::Over {
+            return try_take(word, holder, patience);
+        }
+        let seen = word.load(Relaxed);
+        if seen == FREE {
+            if let Some(hold) = take_free(word, holder) {
+                return Some(hold);
+            }
+            continue;
+        }
+        if examine && patience.is_dead(seen) {
+            if let Some(hold) = take_over(word, seen, holder) {
+                return Some(hold);
+            }
+            continue;
+        }
+        examine = false;
+        if round == Round::Look {
+            continue;
+        }
+        let marked = seen | WAITERS;
+        if marked != seen && word.compare_exchange(seen, marked, Relaxed, Relaxed).is_err() {
+            continue;
+        }
+        holder |= WAITERS;
+        examine = patience.park(word, marked) == Woken::Lapsed;
+    }
+}
+
+/// Takes the word from the dead holder it names, unless somebody else did.
+fn take_over<W: Word>(word: &W, dead: u64, holder: u64) -> Option<Hold> {
+    if cfg!(canary = "shm_dead_kept") {
+        return None;
+    }
+    let holder = holder | (dead & WAITERS);
+    word.compare_exchange(dead, holder, Acquire, Relaxed)
+        .is_ok()
+        .then_some(Hold {
+            word: holder,
+            abandoned: !cfg!(canary = "shm_death_untold"),
+        })
+}
+
+/// Gives a held word back; `false` if it was no longer this holding's.
+#[inline]
+pub(super) fn give_back<W: Word>(word: &W, hold: Hold, wake: impl FnOnce(&W)) -> bool {
+    replace(word, hold, |_| FREE).is_some_and(|left| {
+        if left & WAITERS != 0 && !cfg!(canary = "shm_sleepers_forgotten") {
+            wake(word);
+        }
+        true
+    })
+}
+
+/// Leaves the word held by nobody; `false` if it was no longer this holding's.
+pub(super) fn leave<W: Word>(word: &W, hold: Hold) -> bool {
+    replace(word, hold, |left| OWNERLESS | (left & WAITERS)).is_some()
+}
+
+/// Frees the word, whoever holds it; `false` if it was free.
+pub(super) fn free<W: Word>(word: &W, wake: impl FnOnce(&W)) -> bool {
+    let left = word.swap(FREE, Release);
+    if left & WAITERS != 0 {
+        wake(word);
+    }
+    left != FREE
+}
+
+/// Puts something in place of this holding, and returns the word that stood there.
+#[inline]
+fn replace<W: Word>(word: &W, hold: Hold, new: impl Fn(u64) -> u64) -> Option<u64> {
+    let taken = hold.word;
+    match word.compare_exchange(taken, new(taken), Release, Relaxed) {
+        Ok(_) => Some(taken),
+        // A thread went to sleep meanwhile. That bit only ever joins, so there is no third form.
+        Err(now) if now == taken | WAITERS => word.compare_exchange(now, new(now), Release, Relaxed).ok(),
+        Err(_) => None,
+    }
+}
