@@ -1,0 +1,118 @@
+//! A process killed between any two instructions of changing a value: it is the old one or the new one, and others go on.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use byproxy::shm::{Array, Element, Value};
+
+use crate::support::{Survivors, Watchdog};
+use crate::victim::{Victim, kill_points};
+
+const LIMIT: Duration = Duration::from_mins(2);
+const OLD: [u64; 2] = [1, 2];
+const NEW: [u64; 2] = [11, 12];
+
+/// Kills a process at every instruction of `change`, which makes OLD into NEW.
+fn change_and_die<T: Element + PartialEq + Debug>(what: &str, old: T, new: T, change: impl Fn(&Value<T>, T)) {
+    let _watchdog = Watchdog::of(LIMIT);
+    let value = Value::new(old).unwrap();
+    let mut survivors = Survivors::default();
+    let (mut before, mut after) = (0, 0);
+    let victims = kill_points(|| {
+        value.set(old);
+        // Once to begin with, so that what happens only once does not count.
+        (Victim::new(|| change(&value, old), |()| change(&value, new)), ())
+    });
+    for (mut victim, ()) in victims {
+        let held = value.try_lock().is_none();
+        let killed = victim.kill();
+        // Read without the lock first.
+        let seen = value.get();
+        assert!(seen == old || seen == new, "torn: {seen:?}");
+        let guard = value.lock();
+        survivors.record(killed, held);
+        assert_eq!(guard.abandoned(), held);
+        assert_eq!(*guard, seen, "nobody changed it since");
+        *(if seen == old { &mut before } else { &mut after }) += 1;
+        drop(guard);
+        value.modify(|value| *value = new);
+        assert_eq!(value.get(), new);
+    }
+    assert!(
+        before > 20 && after > 20,
+        "killed {before} times before the commit and {after} times after it"
+    );
+    survivors.judge(what);
+}
+
+#[test]
+fn killed_while_modifying_a_large_value() {
+    change_and_die("a large value modified", OLD, NEW, |value, new| {
+        value.modify(|value| *value = new);
+    });
+}
+
+#[test]
+fn killed_while_holding_a_large_values_guard() {
+    change_and_die("a large value locked", OLD, NEW, |value, new| {
+        let mut guard = value.lock();
+        for (part, new) in guard.iter_mut().zip(new) {
+            *part = new;
+        }
+    });
+}
+
+#[test]
+fn killed_while_modifying_a_small_value() {
+    change_and_die("a small value modified", 1_u32, 9, |value, new| {
+        value.modify(|value| *value = new);
+    });
+}
+
+#[test]
+fn killed_while_adding() {
+    change_and_die("a small value added to", 5_u64, 12, |value, new| {
+        let delta = new - 5;
+        value.fetch_add(delta).unwrap();
+    });
+}
+
+#[test]
+fn killed_while_setting_a_large_value() {
+    change_and_die("a large value set", OLD, NEW, Value::set);
+}
+
+#[test]
+fn killed_while_writing_an_array_each_element_is_old_or_new() {
+    let _watchdog = Watchdog::of(LIMIT);
+    let array = Array::new(&[OLD, OLD]).unwrap();
+    let mut survivors = Survivors::default();
+    let victims = kill_points(|| {
+        array.copy_from_slice(&[OLD, OLD]).unwrap();
+        let victim = Victim::new(
+            || array.copy_from_slice(&[OLD, OLD]).unwrap(),
+            |()| array.copy_from_slice(&[NEW, NEW]).unwrap(),
+        );
+        (victim, ())
+    });
+    let mut half = 0;
+    for (mut victim, ()) in victims {
+        let held = array.try_lock().is_none();
+        let killed = victim.kill();
+        let guard = array.lock();
+        survivors.record(killed, held);
+        assert_eq!(guard.abandoned(), held);
+        let seen = guard.to_vec();
+        assert!(
+            seen.iter().all(|element| [OLD, NEW].contains(element)),
+            "torn: {seen:?}"
+        );
+        half += usize::from(seen == [NEW, OLD]);
+        assert_ne!(seen, [OLD, NEW], "they are written in order");
+    }
+    assert!(
+        half > 0,
+        "no kill came between the two elements, of which the next holder is told"
+    );
+    survivors.judge("an array written");
+}

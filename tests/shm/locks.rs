@@ -1,0 +1,144 @@
+//! What a lock does within one process.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use byproxy::Error;
+use byproxy::shm::{Lock, RawValue};
+
+use crate::support::Watchdog;
+
+#[test]
+fn one_thread_at_a_time() {
+    let _watchdog = Watchdog::new();
+    let lock = Lock::new().unwrap();
+    let count = RawValue::new(0_u32).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..5_000 {
+                    let _guard = lock.acquire();
+                    count.set(count.get() + 1);
+                }
+            });
+        }
+    });
+    assert_eq!(count.get(), 20_000);
+    assert!(!lock.locked());
+}
+
+#[test]
+fn a_taken_lock_is_not_to_be_had() {
+    let _watchdog = Watchdog::new();
+    let lock = Lock::new().unwrap();
+    let guard = lock.acquire();
+    assert!(lock.locked() && lock.try_acquire().is_none());
+    let began = Instant::now();
+    assert!(lock.acquire_timeout(Duration::from_millis(60)).is_none());
+    assert!(began.elapsed() >= Duration::from_millis(60));
+    assert!(lock.acquire_timeout(Duration::ZERO).is_none());
+    drop(guard);
+    assert!(lock.acquire_timeout(Duration::MAX).is_some());
+}
+
+#[test]
+fn a_sleeper_gets_the_lock() {
+    let _watchdog = Watchdog::new();
+    let lock = Lock::new().unwrap();
+    let guard = lock.acquire();
+    thread::scope(|scope| {
+        let sleeper = scope.spawn(|| lock.acquire().token());
+        thread::sleep(Duration::from_millis(120));
+        assert!(!sleeper.is_finished());
+        let token = guard.token();
+        drop(guard);
+        assert!(sleeper.join().unwrap() > token);
+    });
+}
+
+#[test]
+fn tokens_grow_by_one() {
+    let lock = Lock::new().unwrap();
+    let tokens: Vec<u64> = (0..5).map(|_| lock.acquire().token()).collect();
+    assert_eq!(tokens, [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn anyone_releases() {
+    let _watchdog = Watchdog::new();
+    let lock = Lock::new().unwrap();
+    assert!(matches!(lock.release(), Err(Error::Misuse(_))));
+    let guard = lock.acquire();
+    thread::scope(|scope| scope.spawn(|| lock.release().unwrap()).join().unwrap());
+    assert!(!lock.locked());
+    // Taken anew, by the same process: the old guard's end is not the new one's.
+    let new = lock.acquire();
+    drop(guard);
+    assert!(lock.locked());
+    drop(new);
+    assert!(!lock.locked());
+}
+
+#[test]
+fn a_leaked_lock_stays_taken_until_someone_releases_it() {
+    let _watchdog = Watchdog::new();
+    let lock = Lock::new().unwrap();
+    lock.acquire().leak();
+    assert!(lock.locked() && lock.try_acquire().is_none());
+    assert!(lock.acquire_timeout(Duration::from_millis(120)).is_none());
+    thread::scope(|scope| {
+        let sleeper = scope.spawn(|| lock.acquire().abandoned());
+        thread::sleep(Duration::from_millis(20));
+        lock.release().unwrap();
+        assert!(!sleeper.join().unwrap(), "nobody died");
+    });
+}
+
+#[test]
+fn a_panic_frees_the_lock() {
+    let lock = Lock::new().unwrap();
+    let panicked = thread::scope(|scope| {
+        let holder = scope.spawn(|| {
+            let _guard = lock.acquire();
+            panic!("on purpose");
+        });
+        holder.join().is_err()
+    });
+    assert!(panicked && !lock.locked());
+}
+
+#[test]
+fn sleepers_are_woken_and_not_found_by_the_clock_alone() {
+    let _watchdog = Watchdog::new();
+    let lock = Lock::new().unwrap();
+    let over = AtomicBool::new(false);
+    // Many hand-overs to sleepers: if each took a slice of 50 ms, this would take longer than the watchdog waits.
+    thread::scope(|scope| {
+        let pass = || {
+            let mut count = 0;
+            while !over.load(Ordering::Relaxed) {
+                let guard = lock.acquire();
+                thread::sleep(Duration::from_millis(1));
+                drop(guard);
+                // Out of the way, so that the sleeper has its turn.
+                thread::sleep(Duration::from_micros(100));
+                count += 1;
+            }
+            count
+        };
+        let threads = [scope.spawn(pass), scope.spawn(pass)];
+        thread::sleep(Duration::from_secs(1));
+        over.store(true, Ordering::Relaxed);
+        let counts = threads.map(|thread| thread.join().unwrap());
+        assert!(counts.iter().sum::<u32>() > 100, "{counts:?}");
+    });
+}
+
+#[test]
+fn prints_what_it_is() {
+    let lock = Lock::new().unwrap();
+    assert_eq!(format!("{lock:?}"), "Lock { locked: false, .. }");
+    let guard = lock.acquire();
+    assert_eq!(format!("{guard:?}"), "LockGuard { token: 1, abandoned: false, .. }");
+}

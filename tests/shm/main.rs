@@ -1,0 +1,21 @@
+//! Direct objects in shared memory: what they do, between processes, when processes are killed, and when peers misbehave.
+#![expect(
+    unsafe_code,
+    reason = "the tests fork, single-step and kill processes, and scribble over their memory"
+)]
+
+mod between;
+mod fork;
+mod hostile;
+#[cfg(target_arch = "x86_64")]
+mod killed_locks;
+#[cfg(target_arch = "x86_64")]
+mod killed_values;
+mod leftovers;
+mod locks;
+mod support;
+mod values;
+#[cfg(target_arch = "x86_64")]
+mod victim;
+
+byproxy::test_support!();
