@@ -18,6 +18,9 @@
 //! critical section of its object in which it leaves the queue of waiters, whatever the reason (grant, session end, the object's end),
 //! and a session that ends loses its waits first of all, before any of its locks is handed on.
 //!
+//! Each thread is taken to wait for one lock at a time, as threads do. A client that says one of its threads waits in two calls at once gets
+//! an edge for each; a later grant to that thread may then close a circle unnoticed, in which only those can hang who wait for the liar.
+//!
 //! **Invariant (W1):** the graph has no cycle. **Invariant (W2):** it has exactly one wait per blocked acquire without deadline of a live
 //! session.
 

@@ -22,7 +22,7 @@ impl Simulator {
         }
         let garbage: Vec<&u64> = self.objects.keys().filter(|object| !reached.contains(object)).collect();
         if self.objects.values().all(Object::is_certain) && *count != int(garbage.len()) {
-            return Err(format!("S4: {garbage:?} were garbage, and {count} were collected"));
+            return Err(format!("O4: {garbage:?} were garbage, and {count} were collected"));
         }
         self.objects.retain(|object, _| reached.contains(object));
         Ok(())
@@ -35,7 +35,7 @@ impl Simulator {
         let counts = [stats.sessions, stats.references, stats.names];
         if counts != [self.clients.len() as u64, held, self.names.len() as u64] {
             return Err(format!(
-                "S4: {stats:?} with {} sessions, {held} references, {:?}",
+                "O4: {stats:?} with {} sessions, {held} references, {:?}",
                 self.clients.len(),
                 self.names
             ));
@@ -58,19 +58,19 @@ impl Simulator {
         if let Some(earliest) = earliest
             && self.engine.poll_timeout().is_none_or(|next| next.0 > earliest)
         {
-            return Err(format!("S5: the deadline at {earliest} would be slept through"));
+            return Err(format!("O5: the deadline at {earliest} would be slept through"));
         }
         if !self.jobs.is_empty() {
             return Ok(());
         }
-        self.engine.check().map_err(|error| format!("S6: {error}"))?;
+        self.engine.check().map_err(|error| format!("O6: {error}"))?;
         if stats.waiters != waiters {
-            return Err(format!("S4: {waiters} calls should wait: {stats:?}"));
+            return Err(format!("O4: {waiters} calls should wait: {stats:?}"));
         }
         self.forget_the_freed();
         let certain = self.objects.values().all(Object::is_certain);
         if certain && stats.objects != self.objects.len() as u64 {
-            return Err(format!("S4: {:?} should exist: {stats:?}", self.objects.keys()));
+            return Err(format!("O4: {:?} should exist: {stats:?}", self.objects.keys()));
         }
         Ok(())
     }

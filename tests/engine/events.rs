@@ -118,7 +118,7 @@ impl Simulator {
             self.engine.handle_timeout(Time(self.now), &mut self.out);
             self.absorb(None)?;
             if self.engine.poll_timeout().is_some_and(|Time(again)| again <= self.now) {
-                return Err(format!("S5: at {next} a timeout asks to be called again at once"));
+                return Err(format!("O5: at {next} a timeout asks to be called again at once"));
             }
         }
         self.now = target;

@@ -32,7 +32,7 @@ impl Simulator {
                     replies.push(read((to.session.0, to.lane.0, reply.number), reply.as_ref())?);
                 }
                 Output::Job(job) => self.jobs.push(job),
-                Output::Shutdown => return Err("S1: nobody asked for a shutdown".to_owned()),
+                Output::Shutdown => return Err("O1: nobody asked for a shutdown".to_owned()),
             }
         }
         self.out = out;
@@ -42,7 +42,7 @@ impl Simulator {
         }
         match self.expected.pop_first() {
             None => Ok(()),
-            Some((ticket, expected)) => Err(format!("S1: {ticket:?} should have been answered {expected:?}")),
+            Some((ticket, expected)) => Err(format!("O1: {ticket:?} should have been answered {expected:?}")),
         }
     }
 
@@ -54,12 +54,12 @@ impl Simulator {
             delivers,
         } = reply;
         let client = self.clients.iter().position(|client| client.session == ticket.0);
-        let client = client.ok_or_else(|| format!("S2: {ticket:?} is dead and was answered {answer:?}"))?;
-        let index = usize::try_from(ticket.1).map_err(|_| format!("S1: {ticket:?} has no lane"))?;
+        let client = client.ok_or_else(|| format!("O2: {ticket:?} is dead and was answered {answer:?}"))?;
+        let index = usize::try_from(ticket.1).map_err(|_| format!("O1: {ticket:?} has no lane"))?;
         let lane = self.clients[client].lanes.get_mut(index);
-        let lane = lane.ok_or_else(|| format!("S1: {ticket:?} has no such lane"))?;
+        let lane = lane.ok_or_else(|| format!("O1: {ticket:?} has no such lane"))?;
         let LaneState::Waiting(request) = std::mem::replace(&mut lane.state, LaneState::Idle) else {
-            return Err(format!("S1: {ticket:?} was not waiting for {answer:?}"));
+            return Err(format!("O1: {ticket:?} was not waiting for {answer:?}"));
         };
         if delivers {
             lane.state = LaneState::Delivered {
@@ -68,7 +68,7 @@ impl Simulator {
             };
         }
         if lane.calls != ticket.2 + 1 {
-            return Err(format!("S1: {ticket:?} is an old call"));
+            return Err(format!("O1: {ticket:?} is an old call"));
         }
         let mut named = Vec::new();
         if let Answer::Done(value) = &answer {
@@ -77,7 +77,7 @@ impl Simulator {
         named.sort_unstable();
         handed.sort_unstable();
         if named != handed {
-            return Err(format!("S3: {ticket:?} was handed {handed:?} with {answer:?}"));
+            return Err(format!("O3: {ticket:?} was handed {handed:?} with {answer:?}"));
         }
         for object in handed {
             *self.clients[client].holds.entry(object).or_default() += 1;
@@ -96,7 +96,7 @@ impl Simulator {
             Some(Object::List(_) | Object::Dict(_))
         );
         if follows && lanes.any(|lane| overtaken(&lane)) {
-            return Err(format!("S1: {ticket:?} overtook an earlier call: {request:?}"));
+            return Err(format!("O1: {ticket:?} overtook an earlier call: {request:?}"));
         }
         self.judge_followed(client, &request, &answer)
     }
@@ -112,7 +112,7 @@ impl Simulator {
     ) -> Result {
         let wrong = || {
             Err(format!(
-                "S1: {request:?} should have been answered {expected:?}, not {answer:?}"
+                "O1: {request:?} should have been answered {expected:?}, not {answer:?}"
             ))
         };
         let client = &mut self.clients[client];
@@ -138,7 +138,7 @@ impl Simulator {
                     return wrong();
                 };
                 if !queue.leased(client.session, lease) {
-                    return Err(format!("S1: delivery {lease} is not new"));
+                    return Err(format!("O1: delivery {lease} is not new"));
                 }
             }
             _ => return wrong(),
@@ -162,7 +162,7 @@ impl Simulator {
             object,
             ref arguments,
         } = request;
-        let wrong = || Err(format!("S1: no model explains {answer:?} to {request:?}"));
+        let wrong = || Err(format!("O1: no model explains {answer:?} to {request:?}"));
         let bare = bare(answer);
         match self.objects.get_mut(&object) {
             _ if matches!(operation, Operation::ListCopy | Operation::DictCopy) => self.copied(object, answer),
@@ -184,7 +184,7 @@ impl Simulator {
                 if states.is_empty() { wrong() } else { Ok(()) }
             }
             Some(Object::Queue(queue, _)) if operation == Operation::QueueAudit => match answer {
-                Answer::Done(audit) => queue.check_audit(audit).map_err(|error| format!("S1: {error}")),
+                Answer::Done(audit) => queue.check_audit(audit).map_err(|error| format!("O1: {error}")),
                 Answer::Fault(..) => wrong(),
             },
             None if object == 0 => self.judge_manager(request, answer),
@@ -193,7 +193,7 @@ impl Simulator {
     }
 
     fn judge_manager(&mut self, request: &Request, answer: &Answer) -> Result {
-        let wrong = || Err(format!("S1: {answer:?} is no answer to {request:?}"));
+        let wrong = || Err(format!("O1: {answer:?} is no answer to {request:?}"));
         match (request.operation, request.arguments.as_slice(), answer) {
             (Operation::Create, [kind, name, contents], _) => {
                 let Value::Str(name) = name else {
@@ -282,7 +282,7 @@ impl Simulator {
                 Object::List(states.iter().map(|state| ListModel::new(state.items.clone())).collect())
             }
             Some(Object::Dict(states)) => Object::Dict(states.clone()),
-            _ => return Err("S1: a copy of nothing".to_owned()),
+            _ => return Err("O1: a copy of nothing".to_owned()),
         };
         self.objects.insert(token.object, copy);
         Ok(())
@@ -296,7 +296,7 @@ impl Simulator {
                 self.newest = token.object;
                 Ok(*token)
             }
-            _ => Err(format!("S1: {answer:?} is not a new object")),
+            _ => Err(format!("O1: {answer:?} is not a new object")),
         }
     }
 }
@@ -311,14 +311,14 @@ fn bare(answer: &Answer) -> Answer {
 
 fn read(ticket: Ticket, reply: ReplyRef<'_>) -> Result<Reply> {
     if reply.number != ticket.2 {
-        return Err(format!("S1: {ticket:?} was answered as call {}", reply.number));
+        return Err(format!("O1: {ticket:?} was answered as call {}", reply.number));
     }
     let (answer, handed) = match reply.outcome {
         Outcome::Fault(fault) => (Answer::Fault(fault.code, fault.detail.clone()), Vec::new()),
         Outcome::Done { handed, result } => {
             let value = Raw::check(result, &Limits::default()).and_then(Raw::to_value);
             (
-                done(value.map_err(|error| format!("S1: {ticket:?} got a malformed value: {error}"))?),
+                done(value.map_err(|error| format!("O1: {ticket:?} got a malformed value: {error}"))?),
                 handed.to_vec(),
             )
         }

@@ -6,14 +6,14 @@
 //!
 //! After each event the replies are held against the models, and the engine against what can be known from outside:
 //!
-//! - **S1** every reply is the one the model allows, and answers a call that is waiting for it, once,
+//! - **O1** every reply is the one the model allows, and answers a call that is waiting for it, once,
 //!   and no call on a list or dict overtakes another;
-//! - **S2** nothing is ever answered to a session that has ended;
-//! - **S3** a reply hands over exactly the references that are in it;
-//! - **S4** the engine counts as many sessions, references, names, waiters and objects as there are;
-//! - **S5** no deadline is slept through, and none fires early;
-//! - **S6** [`Engine::check`] holds whenever no job is out;
-//! - **S7** when every session has ended and the names are gone, nothing is left at all.
+//! - **O2** nothing is ever answered to a session that has ended;
+//! - **O3** a reply hands over exactly the references that are in it;
+//! - **O4** the engine counts as many sessions, references, names, waiters and objects as there are;
+//! - **O5** no deadline is slept through, and none fires early;
+//! - **O6** [`Engine::check`] holds whenever no job is out;
+//! - **O7** when every session has ended and the names are gone, nothing is left at all.
 
 use crate::calls::{self, Wish};
 use crate::model::{DictModel, Expected, ListModel, LockModel, QueueModel, Request, Ticket};
@@ -181,7 +181,7 @@ impl Simulator {
         if stats == Stats::default() {
             Ok(())
         } else {
-            Err(format!("S7: something is left: {stats:?}"))
+            Err(format!("O7: something is left: {stats:?}"))
         }
     }
 
