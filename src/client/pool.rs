@@ -25,7 +25,6 @@ pub(super) struct Pool {
     state: Mutex<State>,
     returned: Condvar,
     sharing: Sharing,
-    max: usize,
 }
 
 /// Who may use a pool's lanes.
@@ -46,11 +45,21 @@ pub(super) struct Taken<'a> {
     lane: Option<Lane>,
 }
 
+/// Why a lane was not opened.
+#[derive(Debug)]
+enum Opening {
+    /// There are others, which must do.
+    Full,
+    Failed(Error),
+}
+
 #[derive(Debug, Default)]
 struct State {
     free: Vec<Lane>,
     /// How many lanes there are, free or taken.
     open: usize,
+    /// How many there may be. It falls to what there is when no more can be had: this process or the server is out of descriptors.
+    max: usize,
     /// How many threads wait for one.
     waiting: usize,
     closed: bool,
@@ -59,10 +68,12 @@ struct State {
 impl Pool {
     pub(super) fn new(sharing: Sharing, max: usize) -> Self {
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                max: max.max(1),
+                ..State::default()
+            }),
             returned: Condvar::new(),
             sharing,
-            max: max.max(1),
         }
     }
 
@@ -118,10 +129,14 @@ impl Pool {
                 return found(lane);
             }
             let at_once = matches!(self.sharing, Sharing::Shared { few } if state.open < few);
-            if (at_once || look == looks) && state.open < self.max {
+            if (at_once || look == looks) && state.open < state.max {
                 state.open += 1;
                 drop(state);
-                return self.open(remote);
+                match self.open(remote) {
+                    Err(Opening::Full) => break,
+                    Err(Opening::Failed(error)) => return Err(error),
+                    Ok(lane) => return found(lane),
+                }
             }
             drop(state);
             if look % 8 == 7 {
@@ -133,7 +148,7 @@ impl Pool {
         if self.sharing == Sharing::Exclusive {
             let message = format!(
                 "this process already has {} calls that wait, which is the most it may have",
-                self.max
+                self.state.lock().max
             );
             return Err(Error::Fault(Fault::new(FaultCode::TooMany, message)));
         }
@@ -152,22 +167,21 @@ impl Pool {
         }
     }
 
-    /// Opens a lane whose place has been taken.
-    fn open<'a>(&'a self, remote: &'a Remote) -> Result<Taken<'a>> {
-        match remote.open_lane() {
-            Ok(lane) => Ok(Taken {
-                remote,
-                pool: self,
-                lane: Some(lane),
-            }),
-            Err(error) => {
-                let mut state = self.state.lock();
-                state.open -= 1;
-                drop(state);
-                self.returned.notify_one();
-                Err(error)
+    /// Opens a lane whose place has been taken. Where there are others to share, no more can be had than those.
+    fn open(&self, remote: &Remote) -> Result<Lane, Opening> {
+        remote.open_lane().map_err(|error| {
+            let mut state = self.state.lock();
+            state.open -= 1;
+            let refused = matches!(&error, Error::Connect { .. } | Error::Fault(_));
+            let shared = matches!(self.sharing, Sharing::Shared { .. });
+            if refused && shared && state.open > 0 && !state.closed {
+                state.max = state.open;
+                return Opening::Full;
             }
-        }
+            drop(state);
+            self.returned.notify_one();
+            Opening::Failed(error)
+        })
     }
 
     /// Returns a lane that was taken.

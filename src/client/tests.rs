@@ -263,6 +263,34 @@ fn many_threads_share_few_lanes_and_get_their_own_answers() {
 }
 
 #[test]
+fn threads_make_do_with_the_lanes_they_can_get() {
+    // The control connection and two lanes: a third is refused.
+    let served = Served::with(server::Limits {
+        lanes_max: 2,
+        ..server::Limits::default()
+    });
+    let options = Options {
+        call_lanes: 8,
+        ..Options::default()
+    };
+    let remote = Remote::connect(served.handle.address(), options).unwrap();
+    let list = new_list(&remote);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                for number in 0..100 {
+                    call(&remote, Operation::ListAppend, list, (number,)).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(
+        call(&remote, Operation::ListLen, list, NOTHING).unwrap().1,
+        Value::from(1600)
+    );
+}
+
+#[test]
 fn calls_that_wait_hold_up_nobody() {
     on_both(|remote| {
         let queue = new_queue(remote);

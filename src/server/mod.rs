@@ -53,6 +53,9 @@ const LARGE_BLOCK_BYTES: usize = 1 << 20;
 /// Descriptors for other things than connections: the listener, pollers, timers, files of the program around it.
 const DESCRIPTORS_SPARE: u64 = 256;
 
+/// Jobs run side by side even on a small machine: a short one must not stand behind a long one.
+const HELPERS_MIN: usize = 2;
+
 /// A server that has claimed its address: clients can connect, and are answered once [`Server::serve`] runs.
 ///
 /// Dropping it without serving gives the address up.
@@ -344,7 +347,7 @@ impl Driver {
             hellos_due: AtomicBool::new(false),
             doomed: Mutex::default(),
             doomed_count: AtomicUsize::new(0),
-            helpers: Helpers::new(std::sync::Weak::clone(driver), workers),
+            helpers: Helpers::new(std::sync::Weak::clone(driver), workers.max(HELPERS_MIN)),
             counters: Counters::default(),
             next_connection: AtomicU64::new(1),
             ending: AtomicBool::new(false),
