@@ -252,12 +252,36 @@ impl Returned {
     ///
     /// # Errors
     /// [`Error::WrongType`] with the same value, if it is not of this type either.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::{Error, Value};
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let names = manager.list_from::<String>(["Ada"])?;
+    /// let Err(Error::WrongType(wrong)) = names.cast::<u32>().pop() else { panic!("a name is no number") };
+    /// assert_eq!(wrong.returned().decode::<String>()?, "Ada");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         let _adopting = Adopting::offer(self.held.iter().cloned());
         self::value(&self.bytes)
     }
 
     /// The value alone. The references it holds are let go.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::{Error, Value};
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let names = manager.list_from::<String>(["Ada"])?;
+    /// let Err(Error::WrongType(wrong)) = names.cast::<u32>().pop() else { panic!("a name is no number") };
+    /// assert_eq!(wrong.into_returned().into_value(), Value::from("Ada"));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn into_value(self) -> Value {
         self.value
     }

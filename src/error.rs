@@ -161,16 +161,53 @@ impl WrongType {
     }
 
     /// What was expected, what was found, and where in the value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Error;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let names = manager.list_from::<String>(["Ada"])?;
+    /// let Err(Error::WrongType(wrong)) = names.cast::<u32>().pop() else { panic!("a name is no number") };
+    /// assert!(wrong.reason().to_string().starts_with("expected u32"));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn reason(&self) -> &DecodeError {
         &self.error
     }
 
     /// The value as it came, with the references it holds kept alive.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Error;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let names = manager.list_from::<String>(["Ada"])?;
+    /// let Err(Error::WrongType(wrong)) = names.cast::<u32>().pop() else { panic!("a name is no number") };
+    /// assert_eq!(wrong.returned().type_name(), "str");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn returned(&self) -> &Returned {
         &self.returned
     }
 
     /// The value itself, to keep; see [`Returned::decode`] for reading it as its right type.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Error;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let names = manager.list_from::<String>(["Ada"])?;
+    /// let Err(Error::WrongType(wrong)) = names.cast::<u32>().pop() else { panic!("a name is no number") };
+    /// let returned = wrong.into_returned();
+    /// assert_eq!(returned.decode::<String>()?, "Ada");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn into_returned(self) -> Returned {
         self.returned
     }

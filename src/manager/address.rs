@@ -4,11 +4,30 @@ use crate::error::Result;
 use byproxy_proto::address::Address;
 
 /// What may be written where an address is wanted: an [`Address`], or text such as `unix:/run/app.sock`.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::{Address, ToAddress};
+///
+/// let address = Address::unix("/run/app.sock").unwrap();
+/// assert_eq!("unix:/run/app.sock".to_address()?, address);
+/// assert_eq!(address.to_address()?, address);
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 pub trait ToAddress {
     /// The address.
     ///
     /// # Errors
     /// [`Error::Address`](crate::Error::Address) if the text is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::ToAddress;
+    ///
+    /// assert!("/run/app.sock".to_address().is_err(), "the scheme is missing");
+    /// ```
     fn to_address(&self) -> Result<Address>;
 }
 

@@ -39,12 +39,32 @@ impl ManagerBuilder {
     }
 
     /// What the server calls this process in its books. The program's name unless said otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Manager;
+    ///
+    /// let manager = Manager::builder().name("booking office").embedded()?;
+    /// manager.ping()?;
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.options.name = name.into();
         self
     }
 
     /// How long connecting may take. Ten seconds unless said otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Manager;
+    /// use std::time::Duration;
+    ///
+    /// let impatient = Manager::builder().connect_timeout(Duration::from_millis(100));
+    /// assert!(impatient.connect("unix:/nowhere/app.sock").is_err());
+    /// ```
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_wait = timeout;
         self
@@ -54,6 +74,16 @@ impl ManagerBuilder {
     /// ends, and the call returns [`Error::Gone`](crate::Error::Gone) or [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown).
     ///
     /// Without bound unless said otherwise: a server that has died is noticed at once in any case.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Manager;
+    /// use std::time::Duration;
+    ///
+    /// let impatient = Manager::builder().call_timeout(Duration::from_secs(5));
+    /// assert!(impatient.connect("unix:/nowhere/app.sock").is_err());
+    /// ```
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.options.call_timeout = Some(timeout);
         self
@@ -61,6 +91,17 @@ impl ManagerBuilder {
 
     /// How many bytes all objects together may occupy, in a server that is started or embedded. A server that is connected to has its own
     /// limit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::{Error, Manager};
+    ///
+    /// let manager = Manager::builder().memory_bytes_max(10_000).embedded()?;
+    /// let outcome = manager.list::<String>()?.append("x".repeat(20_000));
+    /// assert!(matches!(outcome, Err(Error::TooLarge(_))));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn memory_bytes_max(mut self, bytes: u64) -> Self {
         self.memory_bytes_max = Some(bytes);
         self
@@ -70,6 +111,15 @@ impl ManagerBuilder {
     ///
     /// # Errors
     /// Those of [`Manager::connect`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::{Error, Manager};
+    ///
+    /// let outcome = Manager::builder().name("clerk").connect("unix:/nowhere/app.sock");
+    /// assert!(matches!(outcome, Err(Error::Connect { .. })));
+    /// ```
     pub fn connect(self, address: impl ToAddress) -> Result<Manager> {
         let address = address.to_address()?;
         Ok(Manager::over(
@@ -82,6 +132,18 @@ impl ManagerBuilder {
     ///
     /// # Errors
     /// Those of [`Manager::start`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Manager;
+    ///
+    /// fn main() -> byproxy::Result<()> {
+    ///     byproxy::init();
+    ///     let manager = Manager::builder().memory_bytes_max(1 << 30).start()?;
+    ///     manager.ping()
+    /// }
+    /// ```
     pub fn start(self) -> Result<Manager> {
         let server = Started::start(self.memory_bytes_max)?;
         // An error from here on ends the server again.
@@ -108,6 +170,16 @@ impl ManagerBuilder {
     ///
     /// # Errors
     /// Those of [`Manager::embedded`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Manager;
+    ///
+    /// let manager = Manager::builder().embedded()?;
+    /// manager.ping()?;
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn embedded(self) -> Result<Manager> {
         let session = Embedded::new(super::random_number()?, self.settings())?;
         Ok(Manager::over(registry::enter(session), None))

@@ -150,6 +150,16 @@ impl Manager {
     /// Starts to describe a manager that needs a name, a timeout or limits.
     ///
     /// Local.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Manager;
+    ///
+    /// let manager = Manager::builder().name("booking office").memory_bytes_max(1 << 30).embedded()?;
+    /// manager.ping()?;
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn builder() -> ManagerBuilder {
         ManagerBuilder::new()
     }
@@ -162,6 +172,21 @@ impl Manager {
     /// Where the server listens; `None` if it is this process.
     ///
     /// Local. Python: `manager.address`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Manager;
+    ///
+    /// fn main() -> byproxy::Result<()> {
+    ///     byproxy::init();
+    ///     let manager = Manager::start()?;
+    ///     let address = manager.address().expect("a server process listens somewhere");
+    ///     // Any other process of this user may connect to it.
+    ///     assert_eq!(Manager::connect(&address)?.names()?, []);
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn address(&self) -> Option<Address> {
         self.inner.backend.address()
     }

@@ -3,6 +3,17 @@
 use serde::Deserialize;
 
 /// How much there is at a server at one moment; see [`Manager::stats`](crate::Manager::stats).
+///
+/// # Examples
+///
+/// ```
+/// # let manager = byproxy::Manager::embedded()?;
+/// let before = manager.stats()?;
+/// let list = manager.list::<u32>()?;
+/// let now = manager.stats()?;
+/// assert_eq!((now.objects, now.references), (before.objects + 1, before.references + 1));
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {

@@ -58,6 +58,16 @@ impl<R> Call<R> {
     ///
     /// # Errors
     /// Those of the method of the same name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let list = manager.list::<u32>()?;
+    /// list.calls().append(1).send()?;
+    /// assert_eq!(list.calls().len().send()?, 1);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn send(self) -> Result<R> {
         let arguments = self.arguments?;
         let (operation, object) = (self.operation, self.handle.object());
@@ -94,9 +104,22 @@ macro_rules! calls {
         )*}
     ) => {
         impl<$($type: $crate::proxy::Element),*> $proxy<$($type),*> {
-            /// The same methods as values: calls to be made later.
+            /// The same methods as values: calls to be made later, with [`Call::send`](crate::Call::send) or
+            /// [`Manager::call`](crate::Manager::call).
             ///
             /// Local.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # let manager = byproxy::Manager::embedded()?;
+            /// let list = manager.list::<u32>()?;
+            /// let append = list.calls().append(7);
+            /// assert_eq!(list.len()?, 0);
+            /// manager.call(append)?;
+            /// assert_eq!(list.len()?, 1);
+            /// # Ok::<(), byproxy::Error>(())
+            /// ```
             pub fn calls(&self) -> $calls<'_, $($type),*> {
                 $calls { proxy: self }
             }

@@ -10,6 +10,25 @@ use std::marker::PhantomData;
 ///
 /// It is implemented for every such type. What is held is a self-describing value, so renamed, added and defaulted fields behave as they
 /// do in JSON, and a proxy of another type can look at the same object.
+///
+/// # Examples
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// struct Ticket {
+///     train: String,
+///     #[serde(default)]
+///     seat: Option<u32>,
+/// }
+///
+/// # let manager = byproxy::Manager::embedded()?;
+/// let tickets = manager.list::<Ticket>()?;
+/// tickets.append(Ticket { train: "G101".to_owned(), seat: None })?;
+/// assert_eq!(tickets.get(0)?.train, "G101");
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 pub trait Element: Serialize + DeserializeOwned {}
 
 impl<T: Serialize + DeserializeOwned> Element for T {}
@@ -37,9 +56,29 @@ pub trait IntoElement<T>: Sized {
     type Form: Serialize + ?Sized;
 
     /// The value in the form that is written.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::IntoElement;
+    ///
+    /// fn length(word: impl IntoElement<String, Form = str>) -> usize {
+    ///     word.form().len()
+    /// }
+    /// assert_eq!(length("abc"), 3);
+    /// ```
     fn form(&self) -> &Self::Form;
 
     /// The value itself, to be given back when it could not be stored.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::IntoElement;
+    ///
+    /// let word: String = "abc".into_element();
+    /// assert_eq!(word, "abc");
+    /// ```
     fn into_element(self) -> T;
 }
 
@@ -134,6 +173,22 @@ impl<U: Serialize + Clone, const N: usize> IntoElement<Vec<U>> for &[U; N] {
 /// An integer type that the server can add to: it carries the bounds within which the sum must stay.
 ///
 /// Implemented for all of Rust's integers up to 64 bits and for `i128`.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::{DictProxy, Integer};
+///
+/// fn count<T: Integer>(counters: &DictProxy<String, T>, word: &str, by: T) -> byproxy::Result<()> {
+///     counters.fetch_add(word, by).map(|_| ())
+/// }
+///
+/// # let manager = byproxy::Manager::embedded()?;
+/// let counters = manager.dict_from::<String, u8>([("der", 0)])?;
+/// count(&counters, "der", 3)?;
+/// assert_eq!(counters.get("der")?, Some(3));
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 pub trait Integer: Element + Copy + sealed::Sealed {
     /// The smallest value of the type.
     const LOWEST: i128;
@@ -141,6 +196,14 @@ pub trait Integer: Element + Copy + sealed::Sealed {
     const HIGHEST: i128;
 
     /// The value in the widest type.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Integer;
+    ///
+    /// assert_eq!((u64::MAX.wide(), i8::LOWEST), (18_446_744_073_709_551_615, -128));
+    /// ```
     fn wide(self) -> i128;
 }
 

@@ -37,6 +37,15 @@ proxy! {
 
 calls! {
     /// The calls of a lock as values; see [`LockProxy::calls`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let lock = manager.lock()?;
+    /// assert!(!manager.call(lock.calls().locked())?);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     LockCalls of LockProxy [] {
         /// Tells whether the lock is taken. Another process may change that before you look at the answer.
         ///
@@ -165,6 +174,19 @@ impl LockProxy {
 ///
 /// Dropping it is a full call: when it has returned, the lock is free, so that a message sent afterwards finds it so. It can't be sent
 /// to another thread, because the thread is the lock's owner.
+///
+/// # Examples
+///
+/// ```
+/// # let manager = byproxy::Manager::embedded()?;
+/// let lock = manager.lock()?;
+/// {
+///     let guard = lock.acquire()?;
+///     assert!(!guard.abandoned());
+/// }
+/// assert!(!lock.locked()?, "the guard is gone");
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 #[must_use = "the lock is freed as soon as its guard is dropped"]
 pub struct LockGuard {
     lock: LockProxy,
@@ -196,6 +218,19 @@ impl LockGuard {
     /// Whether the holder before died while it held the lock: what the lock protects may be half changed.
     ///
     /// Local.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let lock = manager.lock()?;
+    /// let guard = lock.acquire()?;
+    /// if guard.abandoned() {
+    ///     // Look at what the lock protects, and repair it.
+    /// }
+    /// assert!(!guard.abandoned(), "nobody died here");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[doc(alias = "poisoned")]
     #[doc(alias = "EOWNERDEAD")]
     pub fn abandoned(&self) -> bool {
@@ -205,6 +240,15 @@ impl LockGuard {
     /// The lock.
     ///
     /// Local.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let lock = manager.lock()?;
+    /// assert_eq!(lock.acquire()?.lock(), &lock);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn lock(&self) -> &LockProxy {
         &self.lock
     }
@@ -215,6 +259,17 @@ impl LockGuard {
     ///
     /// # Errors
     /// [`Error::Misuse`](crate::Error::Misuse) if someone freed the lock already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let lock = manager.lock()?;
+    /// let guard = lock.acquire()?;
+    /// guard.release()?;
+    /// assert!(!lock.locked()?);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn release(mut self) -> Result<()> {
         self.free()
     }
@@ -225,6 +280,17 @@ impl LockGuard {
     ///
     /// # Errors
     /// [`Error::Misuse`](crate::Error::Misuse) if someone freed the lock already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let lock = manager.lock()?;
+    /// lock.acquire()?.leak()?;
+    /// assert!(lock.locked()?);
+    /// lock.release()?;
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[doc(alias = "forget")]
     pub fn leak(mut self) -> Result<()> {
         self.held = false;

@@ -21,6 +21,16 @@ impl<K: Element, V: Element> IntoIterator for &DictProxy<K, V> {
 }
 
 /// The pairs of a dict, fetched a chunk at a time; see [`DictProxy::iter`].
+///
+/// # Examples
+///
+/// ```
+/// # let manager = byproxy::Manager::embedded()?;
+/// let dict = manager.dict_from::<String, u32>([("a", 1), ("b", 2)])?;
+/// let pairs: Result<Vec<(String, u32)>, _> = dict.iter().collect();
+/// assert_eq!(pairs?.len(), 2);
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 pub struct DictIter<K, V> {
     dict: DictProxy<K, V>,
     backwards: bool,

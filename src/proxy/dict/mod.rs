@@ -42,6 +42,18 @@ proxy! {
 
 calls! {
     /// The calls of a dict as values; see [`DictProxy::calls`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let seats = manager.dict::<String, u32>()?;
+    /// let insert = seats.calls().insert("G101", 7);
+    /// assert!(seats.is_empty()?, "a call does nothing until it is made");
+    /// manager.call(insert)?;
+    /// assert_eq!(seats.get("G101")?, Some(7));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     DictCalls of DictProxy [K, V] {
         /// Sets a key's value and returns the one before, if any. A new key goes to the end.
         ///

@@ -32,6 +32,16 @@ impl<T: Element> IntoIterator for &ListProxy<T> {
 }
 
 /// The items of a list, fetched a chunk at a time; see [`ListProxy::iter`].
+///
+/// # Examples
+///
+/// ```
+/// # let manager = byproxy::Manager::embedded()?;
+/// let list = manager.list_from::<u32>([1, 2, 3])?;
+/// let even = list.iter().filter(|item| matches!(item, Ok(n) if n % 2 == 0));
+/// assert_eq!(even.count(), 1);
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 pub struct ListIter<T> {
     list: ListProxy<T>,
     /// The index that the next chunk begins at.

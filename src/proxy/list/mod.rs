@@ -42,6 +42,17 @@ proxy! {
 
 calls! {
     /// The calls of a list as values; see [`ListProxy::calls`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let list = manager.list::<u32>()?;
+    /// let calls = [list.calls().append(1), list.calls().append(2), list.calls().reverse()];
+    /// calls.into_iter().try_for_each(|call| manager.call(call))?;
+    /// assert_eq!(list.to_vec()?, [2, 1]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     ListCalls of ListProxy [T] {
         /// Adds an item at the end.
         ///

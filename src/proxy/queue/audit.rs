@@ -5,6 +5,20 @@ use serde::Deserialize;
 /// The books of a queue: what became of every item; see [`QueueProxy::audit`](crate::QueueProxy::audit).
 ///
 /// Nothing is lost as long as `accepted` equals `committed + in_flight + waiting + discarded`.
+///
+/// # Examples
+///
+/// ```
+/// # let manager = byproxy::Manager::embedded()?;
+/// let queue = manager.queue::<u32>(0)?;
+/// queue.put_many([1, 2, 3])?;
+/// queue.get()?;
+/// let lent = queue.receive()?;
+/// let books = queue.audit()?;
+/// assert_eq!(books.accepted, books.committed + books.in_flight + books.waiting + books.discarded);
+/// assert_eq!((books.committed, books.in_flight, books.waiting), (1, 1, 1));
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct QueueAudit {
@@ -27,6 +41,18 @@ pub struct QueueAudit {
 }
 
 /// One process that takes items from a queue.
+///
+/// # Examples
+///
+/// ```
+/// # let manager = byproxy::Manager::embedded()?;
+/// let queue = manager.queue::<u32>(0)?;
+/// queue.put(1)?;
+/// queue.get()?;
+/// let consumer = &queue.audit()?.consumers[0];
+/// assert_eq!((consumer.pid, consumer.committed, consumer.owed), (std::process::id(), 1, 1));
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "(u32, u64, u64, u64, u64)")]
 #[non_exhaustive]
@@ -44,6 +70,15 @@ pub struct Consumer {
 }
 
 /// One process that took items from a queue and has ended.
+///
+/// # Examples
+///
+/// ```
+/// # let manager = byproxy::Manager::embedded()?;
+/// let queue = manager.queue::<u32>(0)?;
+/// assert_eq!(queue.audit()?.departed, [], "nobody has left");
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "(u32, u64, u64, u64)")]
 #[non_exhaustive]

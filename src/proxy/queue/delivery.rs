@@ -13,6 +13,19 @@ use std::ops::Deref;
 ///
 /// It stays the queue's until [`ack`](Delivery::ack). Dropping it, [`nack`](Delivery::nack) and the death of this process put it
 /// back to where it was, and others may have it.
+///
+/// # Examples
+///
+/// ```
+/// # let manager = byproxy::Manager::embedded()?;
+/// let queue = manager.queue::<String>(0)?;
+/// queue.put("letter")?;
+/// let delivery = queue.receive()?;
+/// assert_eq!(delivery.len(), 6, "it can be looked at as the item");
+/// drop(delivery);
+/// assert_eq!(queue.get()?, "letter");
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 #[must_use = "dropping a delivery gives the item back"]
 pub struct Delivery<T> {
     loan: Loan,
@@ -41,6 +54,16 @@ impl<T> Delivery<T> {
     /// The item.
     ///
     /// Local.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<u32>(0)?;
+    /// queue.put(7)?;
+    /// assert_eq!(queue.receive()?.item(), &7);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn item(&self) -> &T {
         &self.item
     }
@@ -48,6 +71,17 @@ impl<T> Delivery<T> {
     /// How many times the item was lent out before: zero the first time.
     ///
     /// Local.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<u32>(0)?;
+    /// queue.put(7)?;
+    /// assert_eq!(queue.receive()?.count(), 0);
+    /// assert_eq!(queue.receive()?.count(), 1, "it was lent and given back once");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[doc(alias = "redelivered")]
     pub fn count(&self) -> u64 {
         self.count
@@ -59,6 +93,17 @@ impl<T> Delivery<T> {
     ///
     /// # Errors
     /// [`Error::Misuse`](crate::Error::Misuse) if the loan was over already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<u32>(0)?;
+    /// queue.put(7)?;
+    /// assert_eq!(queue.receive()?.ack()?, 7);
+    /// queue.join()?;
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn ack(mut self) -> Result<T> {
         self.loan.end(Operation::QueueAck)?;
         Ok(self.item)
@@ -70,6 +115,17 @@ impl<T> Delivery<T> {
     ///
     /// # Errors
     /// [`Error::Misuse`](crate::Error::Misuse) if the loan was over already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<u32>(0)?;
+    /// queue.put_many([7, 8])?;
+    /// queue.receive()?.nack()?;
+    /// assert_eq!(queue.get()?, 7, "back at its place");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn nack(mut self) -> Result<()> {
         self.loan.end(Operation::QueueNack)
     }

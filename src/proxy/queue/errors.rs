@@ -21,6 +21,17 @@ macro_rules! put_errors {
             }
 
             /// The item that was not put, if it came back.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use byproxy::Manager;
+            ///
+            /// let queue = Manager::embedded()?.queue::<u32>(1)?;
+            /// queue.put(1)?;
+            /// assert_eq!(queue.try_put(2).unwrap_err().into_item(), Some(2));
+            /// # Ok::<(), byproxy::Error>(())
+            /// ```
             pub fn into_item(self) -> Option<T> {
                 match self {
                     $( Self::$variant(item) => Some(item), )*
@@ -59,12 +70,36 @@ macro_rules! put_errors {
 
 put_errors! {
     /// Why [`QueueProxy::put`](crate::QueueProxy::put) did not put the item.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::PutError;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<u32>(0)?;
+    /// queue.shutdown()?;
+    /// assert!(matches!(queue.put(7), Err(PutError::ShutDown(7))));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     PutError {
         /// The queue was shut down: no more items go in.
         ShutDown
     }
 
     /// Why [`QueueProxy::try_put`](crate::QueueProxy::try_put) did not put the item.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::TryPutError;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<u32>(1)?;
+    /// queue.put(1)?;
+    /// assert!(matches!(queue.try_put(2), Err(TryPutError::Full(2))));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     TryPutError {
         /// There is no room now.
         Full,
@@ -73,6 +108,20 @@ put_errors! {
     }
 
     /// Why [`QueueProxy::put_timeout`](crate::QueueProxy::put_timeout) did not put the item.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::PutTimeoutError;
+    /// use std::time::Duration;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<u32>(1)?;
+    /// queue.put(1)?;
+    /// let outcome = queue.put_timeout(2, Duration::from_millis(5));
+    /// assert!(matches!(outcome, Err(PutTimeoutError::Timeout(2))));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     PutTimeoutError {
         /// There was no room in all that time.
         Timeout,
@@ -82,6 +131,19 @@ put_errors! {
 }
 
 /// Why [`QueueProxy::put_many`](crate::QueueProxy::put_many) did not put all items.
+///
+/// # Examples
+///
+/// ```
+/// # let manager = byproxy::Manager::embedded()?;
+/// use byproxy::PutManyError;
+///
+/// let queue = manager.queue::<u32>(0)?;
+/// queue.shutdown()?;
+/// let Err(PutManyError::ShutDown(rest)) = queue.put_many([1, 2]) else { panic!("it is shut down") };
+/// assert_eq!(rest, [1, 2]);
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 pub enum PutManyError<T> {
     /// The queue was shut down before these had gone in; the ones before them are in it.
     ShutDown(Vec<T>),
@@ -167,12 +229,35 @@ macro_rules! get_errors {
 
 get_errors! {
     /// Why [`QueueProxy::get`](crate::QueueProxy::get) or [`receive`](crate::QueueProxy::receive) has no item.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::GetError;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<u32>(0)?;
+    /// queue.shutdown()?;
+    /// assert!(matches!(queue.get(), Err(GetError::ShutDown)));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     GetError {
         /// The queue was shut down and is empty: no more items come out.
         ShutDown
     }
 
     /// Why [`QueueProxy::try_get`](crate::QueueProxy::try_get) or [`try_receive`](crate::QueueProxy::try_receive) has no item.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::TryGetError;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<u32>(0)?;
+    /// assert!(matches!(queue.try_get(), Err(TryGetError::Empty)));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     TryGetError {
         /// There is no item now.
         Empty,
@@ -182,6 +267,19 @@ get_errors! {
 
     /// Why [`QueueProxy::get_timeout`](crate::QueueProxy::get_timeout) or
     /// [`receive_timeout`](crate::QueueProxy::receive_timeout) has no item.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::GetTimeoutError;
+    /// use std::time::Duration;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<u32>(0)?;
+    /// let outcome = queue.get_timeout(Duration::from_millis(5));
+    /// assert!(matches!(outcome, Err(GetTimeoutError::Timeout)));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     GetTimeoutError {
         /// There was no item in all that time.
         Timeout,

@@ -1,0 +1,125 @@
+//! Putting items.
+
+use super::{PutError, PutManyError, PutTimeoutError, QueueProxy, TryPutError, elapsed};
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::proxy::element::{Element, Forms, IntoElement};
+use byproxy_proto::fault::FaultCode;
+use byproxy_proto::op::{Operation, Wait};
+use std::time::Duration;
+
+impl<T: Element> QueueProxy<T> {
+    /// Puts an item, and waits for room if the queue has a bound.
+    ///
+    /// One round trip, and the wait. Python: `q.put(x)`
+    ///
+    /// # Errors
+    /// [`PutError::ShutDown`] gives the item back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<u32>(1)?;
+    /// queue.put(1)?;
+    /// assert_eq!(queue.get()?, 1);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "push")]
+    #[doc(alias = "send")]
+    pub fn put(&self, item: impl IntoElement<T>) -> Result<(), PutError<T>> {
+        self.put_within(&item, Wait::FOREVER)
+            .map_err(|error| PutError::new(error, || item.into_element()))
+    }
+
+    /// Puts an item if there is room now.
+    ///
+    /// One round trip. Python: `q.put(x, block=False)`, `q.put_nowait(x)`
+    ///
+    /// # Errors
+    /// [`TryPutError::Full`] and [`TryPutError::ShutDown`] give the item back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::TryPutError;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<String>(1)?;
+    /// queue.try_put("a")?;
+    /// let Err(TryPutError::Full(item)) = queue.try_put("b") else { panic!("there is room for one") };
+    /// assert_eq!(item, "b");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "put_nowait")]
+    #[doc(alias = "try_send")]
+    pub fn try_put(&self, item: impl IntoElement<T>) -> Result<(), TryPutError<T>> {
+        self.put_within(&item, Wait::TRY)
+            .map_err(|error| TryPutError::new(error, || item.into_element()))
+    }
+
+    /// Puts an item, and waits for room at most this long. `Duration::ZERO` is a try, `Duration::MAX` for ever.
+    ///
+    /// One round trip, and the wait, which the server counts. Python: `q.put(x, timeout=s)`
+    ///
+    /// # Errors
+    /// [`PutTimeoutError::Timeout`] and [`PutTimeoutError::ShutDown`] give the item back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::PutTimeoutError;
+    /// use std::time::Duration;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<u32>(1)?;
+    /// queue.put(1)?;
+    /// let outcome = queue.put_timeout(2, Duration::from_millis(10));
+    /// assert!(matches!(outcome, Err(PutTimeoutError::Timeout(2))));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "send_timeout")]
+    pub fn put_timeout(&self, item: impl IntoElement<T>, timeout: Duration) -> Result<(), PutTimeoutError<T>> {
+        self.put_within(&item, Wait::at_most(timeout))
+            .map_err(|error| PutTimeoutError::new(elapsed(error), || item.into_element()))
+    }
+
+    /// Puts items in order, and waits for room for all of them. Items of others may come between those that had to wait.
+    ///
+    /// One round trip, and the wait. Python: none
+    ///
+    /// # Errors
+    /// [`PutManyError::ShutDown`] gives back the items that had not gone in.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<u32>(0)?;
+    /// queue.put_many(0..100)?;
+    /// assert_eq!(queue.qsize()?, 100);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "extend")]
+    pub fn put_many(&self, items: impl IntoIterator<Item = impl IntoElement<T>>) -> Result<(), PutManyError<T>> {
+        let items: Vec<_> = items.into_iter().collect();
+        let sent = &(Forms::new(&items), Wait::FOREVER);
+        let put: usize = match self.ask(Operation::QueuePutMany, Wait::FOREVER, sent, codec::value) {
+            Err(Error::ShutDown) => 0,
+            Err(Error::Fault(fault)) if fault.code == FaultCode::ShutDown => {
+                usize::try_from(codec::count_in(&fault.detail)).unwrap_or(usize::MAX)
+            }
+            outcome => outcome.map_err(PutManyError::Other)?,
+        };
+        if put >= items.len() {
+            return Ok(());
+        }
+        Err(PutManyError::ShutDown(
+            items.into_iter().skip(put).map(IntoElement::into_element).collect(),
+        ))
+    }
+
+    fn put_within(&self, item: &impl IntoElement<T>, wait: Wait) -> Result<()> {
+        self.ask(Operation::QueuePut, wait, &(item.form(), wait), codec::nothing)
+    }
+}
