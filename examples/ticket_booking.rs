@@ -195,7 +195,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let spawned = (0..clerks.get()).map(|i| Process::spawn(clerk_managed, (seats.clone(), ledger.clone(), i)));
     let booked = watch(spawned.collect::<Result<_, _>>()?, &ledger, tickets)?;
     let elapsed = start.elapsed();
-    for sale in ledger.to_vec()?.iter().step_by(20) {
+    let sales = ledger.to_vec()?;
+    for sale in sales.iter().step_by(sales.len() / 5 | 1) {
         println!("   {} to {} by clerk {}", sale.train, sale.customer, sale.clerk);
     }
     println!("   … in {elapsed:.0?}");
