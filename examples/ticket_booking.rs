@@ -196,7 +196,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let booked = watch(spawned.collect::<Result<_, _>>()?, &ledger, tickets)?;
     let elapsed = start.elapsed();
     let sales = ledger.to_vec()?;
-    for sale in sales.iter().step_by(sales.len() / 5 | 1) {
+    for sale in sales.iter().step_by((sales.len() / 5) | 1) {
         println!("   {} to {} by clerk {}", sale.train, sale.customer, sale.clerk);
     }
     println!("   … in {elapsed:.0?}");
