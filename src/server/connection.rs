@@ -35,6 +35,8 @@ pub(super) struct Connection {
     outbox: Mutex<Outbox>,
     /// The number of the call that is being answered; zero is none. A lane carries one call at a time.
     pub(super) answering: AtomicU64,
+    /// A look at its progress is on the timer's list.
+    pub(super) on_the_clock: AtomicBool,
     /// So much output is unread that no more requests are taken.
     stalled: AtomicBool,
 }
@@ -105,6 +107,7 @@ impl Connection {
             poller,
             outbox: Mutex::default(),
             answering: AtomicU64::new(0),
+            on_the_clock: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
         }
     }

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use byproxy_proto::frame::{self, FrameError, HEADER_BYTES_MAX, PREFIX_BYTES};
 use dashmap::DashMap;
@@ -218,9 +219,7 @@ impl Driver {
         }
         match connection.write(frames, self.timer.now().0, self.limits.unread_bytes_max) {
             Written::Fine => {}
-            Written::Blocked => self
-                .timer
-                .schedule(self.limits.stuck_wait, Chore::Progress(Arc::downgrade(connection))),
+            Written::Blocked => self.watch_progress(connection, self.limits.stuck_wait),
             Written::Lost => {
                 let session = session.and_then(|session| self.sessions.get(&session.0).map(|found| Arc::clone(&found)));
                 if let Some(session) = session {
@@ -298,13 +297,21 @@ impl Driver {
         self.write(&lane, Some(to.session), frame);
     }
 
+    fn watch_progress(&self, connection: &Arc<Connection>, after: Duration) {
+        if !connection.on_the_clock.swap(true, Ordering::AcqRel) {
+            self.timer.schedule(after, Chore::Progress(Arc::downgrade(connection)));
+        }
+    }
+
     fn check_progress(&self, connection: &Arc<Connection>, now: u64) {
+        // Taken off the clock before looking, so that a write which blocks meanwhile puts it back on.
+        connection.on_the_clock.store(false, Ordering::Release);
         let Some(since) = connection.blocked_since() else {
             return;
         };
-        let waited = std::time::Duration::from_nanos(now.saturating_sub(since));
+        let waited = Duration::from_nanos(now.saturating_sub(since));
         match self.limits.stuck_wait.checked_sub(waited) {
-            Some(left) if !left.is_zero() => self.timer.schedule(left, Chore::Progress(Arc::downgrade(connection))),
+            Some(left) if !left.is_zero() => self.watch_progress(connection, left),
             _ => self.lose(connection),
         }
     }

@@ -191,7 +191,6 @@ impl Server {
                 }
             }
             let served = first.map_or(Ok(()), |first| first.run());
-            driver.stop();
             threads
                 .into_iter()
                 .fold(served, |served, thread| served.and(thread.join().unwrap_or(Ok(()))))

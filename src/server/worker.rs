@@ -59,8 +59,9 @@ impl Worker {
         })
     }
 
-    /// Works until the server is stopped.
+    /// Works until the server is stopped. A worker that ends for another reason ends the server: its connections would wait for ever.
     pub(super) fn run(&self) -> io::Result<()> {
+        let _others = StopOthers(&self.driver);
         let mut scratch = Scratch::default();
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
@@ -161,6 +162,15 @@ impl Worker {
         if let Some(listener) = &self.listener {
             let _ = self.poller.listen_to(listener.descriptor(), LISTENER, true);
         }
+    }
+}
+
+/// Stops the server when a worker ends, by whatever way.
+struct StopOthers<'a>(&'a Driver);
+
+impl Drop for StopOthers<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 
