@@ -96,3 +96,31 @@ fn connect() {
         "{out}"
     );
 }
+
+#[test]
+fn shared_value() {
+    let _watchdog = Watchdog::new();
+    let out = run("shared_value", &[]);
+    assert!(out.lines().filter(|line| line.contains("km/h")).count() >= 2, "{out}");
+    assert!(out.contains("arrived at kilometre 10.0"), "{out}");
+}
+
+#[test]
+fn shared_array() {
+    let _watchdog = Watchdog::new();
+    let out = run("shared_array", &[]);
+    assert!(out.contains("the squares below 1000 add up to 332833500"), "{out}");
+    let moved: i64 = 2 * (0..1000).map(|round| round % 7).sum::<i64>();
+    let end = format!("the accounts hold [{}, {}]", 10_000 - moved, 10_000 + moved);
+    assert!(out.contains(&end), "{out}");
+}
+
+#[test]
+fn counter() {
+    let _watchdog = Watchdog::new();
+    let out = run("counter", &[]);
+    let exact = out
+        .lines()
+        .filter(|line| line.contains("800000 of 800000,      0 lost"));
+    assert!(exact.count() >= 3, "the three right ways count every round: {out}");
+}
