@@ -64,6 +64,14 @@ impl<T: Element> Array<T> {
     ///
     /// # Errors
     /// [`Error::Io`] if the system refuses memory or a descriptor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let prices = byproxy::shm::Array::new(&[1.5, 2.0, 4.0])?;
+    /// assert_eq!(prices.to_vec(), [1.5, 2.0, 4.0]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn new(elements: &[T]) -> Result<Self> {
         Self::from_fn(elements.iter().copied())
     }
@@ -85,11 +93,26 @@ impl<T: Element> Array<T> {
     }
 
     /// How many elements there are; it never changes. Python: `len(a)`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let prices = byproxy::shm::Array::new(&[1.5, 2.0, 4.0])?;
+    /// assert_eq!(prices.len(), 3);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.length
     }
 
     /// Whether there are no elements.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(byproxy::shm::Array::<u8>::new(&[])?.is_empty());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
@@ -98,6 +121,15 @@ impl<T: Element> Array<T> {
     ///
     /// # Errors
     /// [`Error::IndexOutOfRange`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let prices = byproxy::shm::Array::new(&[1.5, 2.0, 4.0])?;
+    /// assert_eq!((prices.get(0)?, prices.get(-1)?), (1.5, 4.0));
+    /// assert!(prices.get(3).is_err());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[inline]
     pub fn get(&self, index: i64) -> Result<T> {
         let place = index_in(index, self.length)?;
@@ -110,6 +142,15 @@ impl<T: Element> Array<T> {
     ///
     /// # Errors
     /// [`Error::IndexOutOfRange`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let prices = byproxy::shm::Array::new(&[1.5, 2.0, 4.0])?;
+    /// prices.set(-1, 4.5)?;
+    /// assert_eq!(prices.to_vec(), [1.5, 2.0, 4.5]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[inline]
     pub fn set(&self, index: i64, element: T) -> Result<()> {
         let place = index_in(index, self.length)?;
@@ -123,12 +164,35 @@ impl<T: Element> Array<T> {
     ///
     /// # Errors
     /// [`Error::IndexOutOfRange`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Array::new(&[0_u32, 7])?;
+    /// let sold = seats.modify(1, |left| {
+    ///     let sold = *left > 0;
+    ///     *left -= u32::from(sold);
+    ///     sold
+    /// })?;
+    /// assert!(sold);
+    /// assert_eq!(seats.to_vec(), [0, 6]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn modify<R>(&self, index: i64, change: impl FnOnce(&mut T) -> R) -> Result<R> {
         let mut element = self.element(index)?;
         Ok(change(&mut element))
     }
 
     /// Copies all elements, one after the other; under the lock ([`ArrayGuard::to_vec`]) they belong together. Python: `a[:]`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Array::filled(40_u32, 2)?;
+    /// seats.set(0, 39)?;
+    /// assert_eq!(seats.to_vec(), [39, 40]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn to_vec(&self) -> Vec<T> {
         (0..self.length).map(|place| self.read(place)).collect()
     }
@@ -137,6 +201,16 @@ impl<T: Element> Array<T> {
     ///
     /// # Errors
     /// [`Error::Misuse`] if there are more or fewer than the array has; nothing was changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Array::filled(0_u32, 3)?;
+    /// seats.copy_from_slice(&[40, 50, 60])?;
+    /// assert!(seats.copy_from_slice(&[40, 50]).is_err(), "it has three");
+    /// assert_eq!(seats.to_vec(), [40, 50, 60]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn copy_from_slice(&self, elements: &[T]) -> Result<()> {
         self.lock().copy_from_slice(elements)
     }
@@ -144,6 +218,18 @@ impl<T: Element> Array<T> {
     /// Takes the array's lock, and waits for it.
     ///
     /// Not re-entrant: while a thread has the guard, it goes through the guard. Python: `with a.get_lock():`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Array::new(&[40_u32, 50])?;
+    /// let guard = seats.lock();
+    /// let (first, second) = (guard.get(0)?, guard.get(1)?);
+    /// guard.copy_from_slice(&[second, first])?;
+    /// drop(guard);
+    /// assert_eq!(seats.to_vec(), [50, 40]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[doc(alias = "get_lock")]
     pub fn lock(&self) -> ArrayGuard<'_, T> {
         let held = Held::acquire(self.word(), 0);
@@ -151,12 +237,34 @@ impl<T: Element> Array<T> {
     }
 
     /// Takes the array's lock if it is free, or its holder dead; `None` if it is taken.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Array::filled(40_u32, 2)?;
+    /// let guard = seats.lock();
+    /// assert!(seats.try_lock().is_none());
+    /// drop(guard);
+    /// assert!(seats.try_lock().is_some());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn try_lock(&self) -> Option<ArrayGuard<'_, T>> {
         let held = Held::try_acquire(self.word(), 0)?;
         Some(ArrayGuard { array: self, held })
     }
 
     /// Takes the array's lock, and waits for it at most this long; `None` if it was taken all the time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let seats = byproxy::shm::Array::filled(40_u32, 2)?;
+    /// let guard = seats.lock();
+    /// assert!(seats.lock_timeout(Duration::from_millis(5)).is_none());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn lock_timeout(&self, timeout: Duration) -> Option<ArrayGuard<'_, T>> {
         let held = Held::acquire_within(self.word(), 0, timeout)?;
         Some(ArrayGuard { array: self, held })
@@ -233,6 +341,16 @@ impl<T: Number> Array<T> {
     ///
     /// # Errors
     /// [`Error::Overflow`] if the difference would not fit the type; the element is as it was. [`Error::IndexOutOfRange`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Array::new(&[40_u32, 0])?;
+    /// assert_eq!(seats.fetch_sub(0, 1)?, 40);
+    /// assert!(seats.fetch_sub(1, 1).is_err(), "none are left");
+    /// assert_eq!(seats.to_vec(), [39, 0]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[doc(alias = "decrement")]
     #[doc(alias = "-=")]
     pub fn fetch_sub(&self, index: i64, delta: T) -> Result<T> {
@@ -277,6 +395,18 @@ impl<'de, T: Element> Deserialize<'de> for Array<T> {
 ///
 /// If the process dies meanwhile, the next holder is told by [`abandoned`](Self::abandoned): some elements may be new and others not. It
 /// can't be sent to another thread.
+///
+/// # Examples
+///
+/// ```
+/// let seats = byproxy::shm::Array::new(&[40_u32, 50])?;
+/// let guard = seats.lock();
+/// guard.set(0, 39)?;
+/// assert_eq!(seats.get(0)?, 39, "at once");
+/// assert!(seats.try_lock().is_none());
+/// drop(guard);
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 #[must_use = "the lock is freed as soon as its guard is dropped"]
 pub struct ArrayGuard<'a, T: Element> {
     array: &'a Array<T>,
@@ -285,17 +415,55 @@ pub struct ArrayGuard<'a, T: Element> {
 
 impl<T: Element> ArrayGuard<'_, T> {
     /// Whether the holder before died while it held the lock: it may have written only some of what it was about to.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::{Process, shm};
+    ///
+    /// fn die_moving(seats: shm::Array<u32>) {
+    ///     let guard = seats.lock();
+    ///     guard.set(0, 39).unwrap();
+    ///     std::process::exit(1)
+    /// }
+    ///
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let seats = shm::Array::new(&[40, 50])?;
+    ///     assert!(Process::spawn(die_moving, (&seats,))?.join().is_err());
+    ///     let guard = seats.lock();
+    ///     assert!(guard.abandoned());
+    ///     assert_eq!(guard.to_vec(), [39, 50], "half moved");
+    ///     Ok(())
+    /// }
+    /// ```
     #[doc(alias = "poisoned")]
     pub fn abandoned(&self) -> bool {
         self.held.abandoned()
     }
 
     /// How many elements there are.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Array::filled(40_u32, 2)?;
+    /// assert_eq!(seats.lock().len(), 2);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.array.length
     }
 
     /// Whether there are no elements.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Array::filled(40_u32, 2)?;
+    /// assert!(!seats.lock().is_empty());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.array.is_empty()
     }
@@ -304,6 +472,15 @@ impl<T: Element> ArrayGuard<'_, T> {
     ///
     /// # Errors
     /// [`Error::IndexOutOfRange`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Array::new(&[40_u32, 50])?;
+    /// let guard = seats.lock();
+    /// assert_eq!(guard.get(0)? + guard.get(-1)?, 90);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn get(&self, index: i64) -> Result<T> {
         self.array.get(index)
     }
@@ -312,6 +489,17 @@ impl<T: Element> ArrayGuard<'_, T> {
     ///
     /// # Errors
     /// [`Error::IndexOutOfRange`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Array::new(&[40_u32, 50])?;
+    /// let guard = seats.lock();
+    /// guard.set(0, guard.get(0)? - 1)?;
+    /// guard.set(1, guard.get(1)? + 1)?;
+    /// assert_eq!(guard.to_vec(), [39, 51]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn set(&self, index: i64, element: T) -> Result<()> {
         let place = index_in(index, self.array.length)?;
         self.write(place, element);
@@ -319,6 +507,15 @@ impl<T: Element> ArrayGuard<'_, T> {
     }
 
     /// Copies all elements.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Array::new(&[40_u32, 50])?;
+    /// let total: u32 = seats.lock().to_vec().iter().sum();
+    /// assert_eq!(total, 90);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn to_vec(&self) -> Vec<T> {
         (0..self.array.length)
             .map(|place| self.array.cell(place).read_held().0)

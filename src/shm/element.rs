@@ -43,6 +43,21 @@ pub unsafe trait Element: Copy + Send + Sync + 'static {
 }
 
 /// A number that can be added to: an integer, within its bounds, or a float.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::shm::{Number, Value};
+///
+/// fn earn<T: Number>(purse: &Value<T>, coins: T) -> byproxy::Result<T> {
+///     purse.fetch_add(coins)
+/// }
+///
+/// let (whole, parts) = (Value::new(3_u64)?, Value::new(2.5)?);
+/// assert_eq!((earn(&whole, 1)?, earn(&parts, 0.5)?), (3, 2.5));
+/// assert_eq!((whole.get(), parts.get()), (4, 3.0));
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 pub trait Number: Element + sealed::Sealed {
     /// The sum, unless it leaves the type's bounds.
     #[doc(hidden)]

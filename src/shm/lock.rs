@@ -60,6 +60,14 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::Io`] if the system refuses memory or a descriptor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = byproxy::shm::Lock::new()?;
+    /// assert!(!lock.locked());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn new() -> Result<Self> {
         let lock = Self {
             block: made(Block::new(SIZE))?,
@@ -157,6 +165,17 @@ impl Lock {
     /// Tells whether the lock is taken. Another process may change that before you look at the answer.
     ///
     /// Python: `lock.locked()`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = byproxy::shm::Lock::new()?;
+    /// let guard = lock.acquire();
+    /// assert!(lock.locked());
+    /// drop(guard);
+    /// assert!(!lock.locked());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[doc(alias = "is_locked")]
     pub fn locked(&self) -> bool {
         self.word().load(Ordering::Relaxed) != FREE
@@ -214,6 +233,17 @@ impl<'de> Deserialize<'de> for Lock {
 /// A lock held by this thread, until this is dropped.
 ///
 /// It can't be sent to another thread. If the process forks, the copy in the child holds nothing.
+///
+/// # Examples
+///
+/// ```
+/// let lock = byproxy::shm::Lock::new()?;
+/// let guard = lock.acquire();
+/// assert_eq!((guard.token(), guard.abandoned()), (1, false));
+/// drop(guard);
+/// assert!(lock.try_acquire().is_some(), "the end of the guard freed it");
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 #[must_use = "the lock is freed as soon as its guard is dropped"]
 pub struct LockGuard<'a> {
     lock: &'a Lock,
@@ -240,6 +270,26 @@ impl LockGuard<'_> {
     }
 
     /// Whether the holder before died while it held the lock: what the lock protects may be half changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::{Process, shm};
+    ///
+    /// fn die_holding(lock: shm::Lock) {
+    ///     let _guard = lock.acquire();
+    ///     std::process::exit(1)
+    /// }
+    ///
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let lock = shm::Lock::new()?;
+    ///     assert!(Process::spawn(die_holding, (&lock,))?.join().is_err());
+    ///     assert!(lock.acquire().abandoned());
+    ///     assert!(!lock.acquire().abandoned(), "only the next holder is told");
+    ///     Ok(())
+    /// }
+    /// ```
     #[doc(alias = "poisoned")]
     #[doc(alias = "EOWNERDEAD")]
     pub fn abandoned(&self) -> bool {
@@ -247,6 +297,15 @@ impl LockGuard<'_> {
     }
 
     /// The lock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = byproxy::shm::Lock::new()?;
+    /// let guard = lock.acquire();
+    /// assert!(guard.lock().locked());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn lock(&self) -> &Lock {
         self.lock
     }
@@ -254,6 +313,16 @@ impl LockGuard<'_> {
     /// Leaves the lock taken, but owned by nobody, until someone calls [`Lock::release`]; this process's death does not free it.
     ///
     /// Python: `lock.acquire()` whose `release()` happens elsewhere
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = byproxy::shm::Lock::new()?;
+    /// lock.acquire().leak();
+    /// assert!(lock.locked(), "though no guard is left");
+    /// lock.release()?;
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[doc(alias = "forget")]
     pub fn leak(self) {
         self.held.leave();

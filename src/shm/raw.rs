@@ -52,6 +52,14 @@ impl<T: Element> RawValue<T> {
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if the system refuses memory or a descriptor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ready = byproxy::shm::RawValue::new(false)?;
+    /// assert!(!ready.get());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn new(value: T) -> Result<Self> {
         let new = Self::at(made(Block::new(Cell::<T>::SIZE))?);
         new.cell.initialise(value);
@@ -59,6 +67,14 @@ impl<T: Element> RawValue<T> {
     }
 
     /// The value. Waits for nobody. Python: `v.value`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let degrees = byproxy::shm::RawValue::new(21.5)?;
+    /// assert_eq!(degrees.clone().get(), 21.5);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[doc(alias = "load")]
     #[inline]
     pub fn get(&self) -> T {
@@ -66,6 +82,20 @@ impl<T: Element> RawValue<T> {
     }
 
     /// Replaces the value. Waits for nobody. Python: `v.value = x`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::{Process, shm};
+    ///
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let degrees = shm::RawValue::new(21.5)?;
+    ///     Process::spawn(|degrees: shm::RawValue<f64>| degrees.set(22.0), (&degrees,))?.join()?;
+    ///     assert_eq!(degrees.get(), 22.0);
+    ///     Ok(())
+    /// }
+    /// ```
     #[doc(alias = "store")]
     #[inline]
     pub fn set(&self, value: T) {
@@ -144,6 +174,14 @@ impl<T: Element> RawArray<T> {
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if the system refuses memory or a descriptor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let row = byproxy::shm::RawArray::new(&[0.5_f32; 4])?;
+    /// assert_eq!(row.to_vec(), [0.5; 4]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn new(elements: &[T]) -> Result<Self> {
         const { assert_word::<T>() };
         let block = made(Block::new(cells_size::<T>(elements.len()).unwrap_or(usize::MAX)))?;
@@ -159,11 +197,27 @@ impl<T: Element> RawArray<T> {
     }
 
     /// How many elements there are; it never changes. Python: `len(a)`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let row = byproxy::shm::RawArray::new(&[0_u8; 4])?;
+    /// assert_eq!(row.len(), 4);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.length
     }
 
     /// Whether there are no elements.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let row = byproxy::shm::RawArray::new(&[0_u8; 4])?;
+    /// assert!(!row.is_empty());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
@@ -172,6 +226,15 @@ impl<T: Element> RawArray<T> {
     ///
     /// # Errors
     /// [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let row = byproxy::shm::RawArray::new(&[1, 2, 3])?;
+    /// assert_eq!((row.get(0)?, row.get(-1)?), (1, 3));
+    /// assert!(row.get(3).is_err());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[inline]
     pub fn get(&self, index: i64) -> Result<T> {
         let place = index_in(index, self.length)?;
@@ -182,6 +245,15 @@ impl<T: Element> RawArray<T> {
     ///
     /// # Errors
     /// [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let row = byproxy::shm::RawArray::new(&[1, 2, 3])?;
+    /// row.set(-1, 4)?;
+    /// assert_eq!(row.to_vec(), [1, 2, 4]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[inline]
     pub fn set(&self, index: i64, element: T) -> Result<()> {
         let place = index_in(index, self.length)?;
@@ -190,6 +262,14 @@ impl<T: Element> RawArray<T> {
     }
 
     /// Copies all elements, one after the other. Python: `a[:]`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let row = byproxy::shm::RawArray::new(&['a', 'b'])?;
+    /// assert_eq!(row.to_vec(), ['a', 'b']);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn to_vec(&self) -> Vec<T> {
         (0..self.length).map(|place| self.cell(place).read_held().0).collect()
     }

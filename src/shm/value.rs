@@ -77,6 +77,14 @@ impl<T: Element> Value<T> {
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if the system refuses memory or a descriptor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Value::new(40_u32)?;
+    /// assert_eq!(seats.get(), 40);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn new(value: T) -> Result<Self> {
         let new = Self::at(made(Block::new(Self::SIZE))?);
         new.word().store(FREE, Ordering::Relaxed);
@@ -88,6 +96,16 @@ impl<T: Element> Value<T> {
     ///
     /// A larger value may be replaced while it is copied; it is then copied again, and after many times in vain under the lock.
     /// Python: `v.value`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let speed = byproxy::shm::Value::new(160_u16)?;
+    /// let same = speed.clone();
+    /// speed.set(180);
+    /// assert_eq!(same.get(), 180);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[doc(alias = "load")]
     #[inline]
     pub fn get(&self) -> T {
@@ -160,11 +178,33 @@ impl<T: Element> Value<T> {
     }
 
     /// Takes the value's lock if it is free, or its holder dead; `None` if it is taken.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Value::new(40_u32)?;
+    /// let guard = seats.lock();
+    /// assert!(seats.try_lock().is_none());
+    /// drop(guard);
+    /// assert!(seats.try_lock().is_some());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn try_lock(&self) -> Option<ValueGuard<'_, T>> {
         Held::try_acquire(self.word(), 0).map(|held| ValueGuard::new(self.cell, held))
     }
 
     /// Takes the value's lock, and waits for it at most this long; `None` if it was taken all the time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let seats = byproxy::shm::Value::new(40_u32)?;
+    /// let guard = seats.lock();
+    /// assert!(seats.lock_timeout(Duration::from_millis(5)).is_none());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn lock_timeout(&self, timeout: Duration) -> Option<ValueGuard<'_, T>> {
         Held::acquire_within(self.word(), 0, timeout).map(|held| ValueGuard::new(self.cell, held))
     }
@@ -216,6 +256,16 @@ impl<T: Number> Value<T> {
     ///
     /// # Errors
     /// [`Error::Overflow`](crate::Error::Overflow) if the difference would not fit the type; the value is as it was.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Value::new(2_u8)?;
+    /// assert_eq!(seats.fetch_sub(2)?, 2);
+    /// assert!(seats.fetch_sub(1).is_err(), "none are left");
+    /// assert_eq!(seats.get(), 0);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[doc(alias = "decrement")]
     #[doc(alias = "-=")]
     #[inline]
@@ -256,6 +306,19 @@ impl<'de, T: Element> Deserialize<'de> for Value<T> {
 ///
 /// If the thread panics meanwhile, or the process dies, the value is as it was. It can't be sent to another thread. If the process forks,
 /// the copy in the child holds nothing and changes nothing.
+///
+/// # Examples
+///
+/// ```
+/// let seats = byproxy::shm::Value::new([3_u8, 5])?;
+/// let mut guard = seats.lock();
+/// guard[0] -= 1;
+/// guard[1] += 1;
+/// assert_eq!(seats.get(), [3, 5], "others see both changes or none");
+/// drop(guard);
+/// assert_eq!(seats.get(), [2, 6]);
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 #[must_use = "the lock is freed as soon as its guard is dropped"]
 pub struct ValueGuard<'a, T: Element> {
     cell: Cell<T>,
@@ -284,12 +347,46 @@ impl<'a, T: Element> ValueGuard<'a, T> {
     }
 
     /// Whether the holder before died while it held the lock. The value is one that somebody committed all the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::{Process, shm};
+    ///
+    /// fn die_holding(seats: shm::Value<u32>) {
+    ///     *seats.lock() -= 1;
+    ///     let mut guard = seats.lock();
+    ///     *guard -= 1;
+    ///     std::process::exit(1)
+    /// }
+    ///
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let seats = shm::Value::new(40)?;
+    ///     assert!(Process::spawn(die_holding, (&seats,))?.join().is_err());
+    ///     let guard = seats.lock();
+    ///     assert!(guard.abandoned());
+    ///     assert_eq!(*guard, 39, "the second change was never committed");
+    ///     Ok(())
+    /// }
+    /// ```
     #[doc(alias = "poisoned")]
     pub fn abandoned(&self) -> bool {
         self.held.abandoned()
     }
 
     /// Frees the lock and leaves the value as it was.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Value::new(40)?;
+    /// let mut guard = seats.lock();
+    /// *guard -= 1;
+    /// guard.discard();
+    /// assert_eq!(seats.get(), 40);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn discard(mut self) {
         self.changed = false;
     }
