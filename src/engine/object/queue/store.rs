@@ -34,9 +34,6 @@ pub(super) enum Store {
 #[derive(Debug)]
 pub(super) struct Ranked(Item);
 
-/// From so many items on, coming back together costs one pass over the queue instead of a search for each.
-const RETURN_ONE_BY_ONE_MAX: usize = 16;
-
 /// How many items are sorted for printing.
 const SORTED_MAX: usize = 4096;
 
@@ -106,15 +103,7 @@ impl Store {
         }
         match self {
             Self::Line { items, .. } if cfg!(canary = "requeue_at_tail") => items.extend(returned),
-            Self::Line { items, .. } if returned.len() > RETURN_ONE_BY_ONE_MAX => {
-                items.extend(returned);
-                items.make_contiguous().sort_by_key(|item| item.sequence);
-            }
-            Self::Line { items, .. } => {
-                for item in returned {
-                    items.insert(items.partition_point(|waiting| waiting.sequence < item.sequence), item);
-                }
-            }
+            Self::Line { items, .. } => put_back(items, returned),
             Self::Ranks(heap) => heap.extend(returned.into_iter().map(|item| Reverse(Ranked(item)))),
         }
     }
@@ -176,6 +165,28 @@ impl Store {
     }
 }
 
+/// Sorts items into a line that is sorted already.
+fn put_back(line: &mut VecDeque<Item>, returned: Vec<Item>) {
+    let place = |line: &VecDeque<Item>, sequence| line.partition_point(|waiting| waiting.sequence < sequence);
+    let Some(oldest) = returned.iter().map(|item| item.sequence).min() else {
+        return;
+    };
+    let Some(newest) = returned.iter().map(|item| item.sequence).max() else {
+        return;
+    };
+    // What comes back was near an end when it left. One by one, each item moves only those between its place and that end; where these
+    // are many, one pass over the whole line is less.
+    let from_end = place(line, newest).min(line.len() - place(line, oldest));
+    if (from_end + returned.len()).saturating_mul(returned.len()) > line.len() {
+        line.extend(returned);
+        line.make_contiguous().sort_by_key(|item| item.sequence);
+        return;
+    }
+    for item in returned {
+        line.insert(place(line, item.sequence), item);
+    }
+}
+
 fn rank(a: &Item, b: &Item) -> Ordering {
     value::compare(a.cell.bytes(), b.cell.bytes()).then(a.sequence.cmp(&b.sequence))
 }
@@ -199,3 +210,47 @@ impl PartialEq for Ranked {
 }
 
 impl Eq for Ranked {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn item(sequence: u64, value: i64) -> Item {
+        let mut bytes = Vec::new();
+        value::write_int(&mut bytes, value.into());
+        Item {
+            sequence,
+            times: 0,
+            cell: Cell::new(&bytes, &[]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_comes_back_is_in_its_place(
+            puts in 0..60_u64,
+            takes in 0..60_usize,
+            back in proptest::collection::vec(0..60_usize, 0..40),
+            more in 0..60_u64,
+        ) {
+            for order in [QueueOrder::Fifo, QueueOrder::Lifo, QueueOrder::Priority] {
+                let mut store = Store::new(order);
+                (0..puts).for_each(|sequence| store.push(item(sequence, 0)));
+                let mut away: Vec<Option<Item>> = (0..takes).map_while(|_| store.pop()).map(Some).collect();
+                (puts..puts + more).for_each(|sequence| store.push(item(sequence, 0)));
+                let returned = back.iter().filter_map(|&index| away.get_mut(index)?.take());
+                store.give_back(returned.collect());
+                prop_assert_eq!(store.check(), Ok(()));
+
+                let away: Vec<u64> = away.into_iter().flatten().map(|item| item.sequence).collect();
+                let mut expected: Vec<u64> = (0..puts + more).filter(|sequence| !away.contains(sequence)).collect();
+                if order == QueueOrder::Lifo {
+                    expected.reverse();
+                }
+                let got: Vec<u64> = std::iter::from_fn(|| store.pop()).map(|item| item.sequence).collect();
+                prop_assert_eq!(got, expected);
+            }
+        }
+    }
+}
