@@ -138,12 +138,15 @@ impl Memory {
     /// [`FaultCode::TooLarge`] at the limit.
     #[inline]
     pub(crate) fn charge(&self, bytes: u64) -> Result<(), Fault> {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) <= self.limit || cfg!(canary = "ignore_memory_limit") {
-            return Ok(());
-        }
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-        Err(full(bytes, self.limit))
+        // In one step, so that a charge that is refused is never seen by another, which would be refused with it.
+        let more = |used: u64| {
+            let more = used.checked_add(bytes)?;
+            (more <= self.limit || cfg!(canary = "ignore_memory_limit")).then_some(more)
+        };
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .map(|_| ())
+            .map_err(|_| full(bytes, self.limit))
     }
 
     /// Ends the charge for bytes that are no longer kept.
@@ -176,6 +179,25 @@ mod tests {
         assert_eq!(registry.memory.used(), 60);
         registry.memory.charge(40).unwrap();
         registry.memory.discharge(100);
+        assert_eq!(registry.memory.used(), 0);
+    }
+
+    #[test]
+    fn a_charge_that_is_refused_refuses_no_other() {
+        let registry = Registry::new(1, 100);
+        let greedy = || (0..20_000).all(|_| registry.memory.charge(u64::MAX / 2).is_err());
+        let modest = || {
+            (0..20_000).all(|_| {
+                let charged = registry.memory.charge(40).is_ok();
+                registry.memory.discharge(if charged { 40 } else { 0 });
+                charged
+            })
+        };
+        let (greedy, modest) = std::thread::scope(|scope| {
+            let greedy = scope.spawn(greedy);
+            (modest(), greedy.join().unwrap())
+        });
+        assert!(greedy && modest, "there was room for 40 bytes all the time");
         assert_eq!(registry.memory.used(), 0);
     }
 }
