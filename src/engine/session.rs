@@ -135,6 +135,12 @@ impl Books {
         }
     }
 
+    /// Whether a delivery under this ticket is neither confirmed nor declined: another under the same one would be mistaken for it.
+    #[inline]
+    pub(crate) fn awaits(&self, ticket: Ticket) -> bool {
+        self.deliveries.contains_key(&ticket)
+    }
+
     /// Enters a waiting call.
     pub(crate) fn tie_waiter(&mut self, object: ObjectId) {
         *self.ties.entry(object).or_insert(0) += 1;

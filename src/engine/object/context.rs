@@ -123,16 +123,28 @@ impl Context<'_> {
     /// Enters a grant to the call at hand in its session's books; the answer itself goes through [`Context::effects`].
     ///
     /// # Errors
-    /// [`FaultCode::Gone`] when the session is ending: then nothing may be granted.
+    /// [`FaultCode::Gone`] when the session is ending, [`FaultCode::Misuse`] when a delivery under this ticket is open: then nothing may
+    /// be granted.
     pub(crate) fn tie(&mut self, tie: Tie, ticket: Ticket) -> Result<(), Fault> {
         let session = self.services.sessions.get(ticket.caller.session);
         let mut books = session.as_ref().map(|session| session.lock());
         match books.as_deref_mut().filter(|books| !books.ending()) {
+            Some(books) if tie == Tie::Delivery && books.awaits(ticket) => return Err(unsettled()),
             Some(books) => books.tie(tie, self.object, ticket),
             None if cfg!(canary = "grant_without_liveness_check") => {}
             None => return Err(gone()),
         }
         Ok(())
+    }
+
+    /// Refuses a call that is to be answered with a delivery while an earlier one of its number is open.
+    ///
+    /// # Errors
+    /// [`FaultCode::Misuse`]; [`FaultCode::Gone`] when the session has ended.
+    pub(crate) fn check_settled(&self, ticket: Ticket) -> Result<(), Fault> {
+        let session = self.services.sessions.get(ticket.caller.session).ok_or_else(gone)?;
+        let awaits = session.lock().awaits(ticket);
+        if awaits { Err(unsettled()) } else { Ok(()) }
     }
 
     /// Drops contents that nobody can reach any more: at once, or if that takes long, as a job.
@@ -188,6 +200,13 @@ impl Services {
             self.timers.cancel(timer);
         }
     }
+}
+
+/// Only a client that does not count its calls is told this.
+#[cold]
+fn unsettled() -> Fault {
+    let message = "an earlier call of this number brought items that are neither confirmed nor declined: give every call its own number";
+    Fault::new(FaultCode::Misuse, message)
 }
 
 pub(crate) fn gone() -> Fault {

@@ -301,6 +301,7 @@ impl QueueObject {
         if wait.is_try() {
             return Err(Fault::new(FaultCode::Empty, "the queue is empty"));
         }
+        context.check_settled(ticket)?;
         context
             .wait(&mut self.getters, GETTERS, ticket, wait, demand)
             .map_err(|(fault, _)| fault)?;

@@ -361,3 +361,22 @@ fn nothing_is_granted_to_a_session_that_is_ending() {
         Ok(Value::from(false))
     );
 }
+
+#[test]
+fn a_number_used_again_before_its_delivery_is_settled_loses_nothing() {
+    let mut driver = Driver::new();
+    let me = driver.session();
+    let (queue, empty) = (driver.queue(me, FIFO, 0), driver.queue(me, FIFO, 0));
+    driver.put(me, queue, [1, 2]);
+    let (number, _) = driver.take(me, queue);
+    for (from, wait) in [(queue, TRY), (queue, FOREVER), (empty, FOREVER)] {
+        driver.calls = number - 1;
+        assert_eq!(driver.fault(me, QueueGet, from, &(wait,)), FaultCode::Misuse);
+        driver.check();
+    }
+    driver.calls = 100;
+    driver.confirm(me, number);
+    assert_eq!(driver.get(me, queue), Value::from(2));
+    assert_eq!(driver.audit(me, queue, "committed"), Value::from(2));
+    driver.check();
+}
