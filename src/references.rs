@@ -70,7 +70,11 @@ fn encode_for<A: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     limits: &Limits,
 ) -> Result<Vec<Handle>> {
-    let scope = EncodingScope::enter(instance)?;
+    let Some(scope) = EncodingScope::enter(instance) else {
+        // This thread is ending. A guard that it kept to its end still has to be given back; proxies are refused.
+        value::to_writer(value, out, limits)?;
+        return Ok(Vec::new());
+    };
     let written = value::to_writer(value, out, limits);
     let encoding = scope.leave();
     match written {
@@ -122,12 +126,14 @@ impl Adopting {
     /// Offers handles that are owned already.
     pub(crate) fn offer(handles: impl Iterator<Item = Handle>) -> Self {
         let handles: Vec<Handle> = handles.collect();
-        let before = ADOPTED.with_borrow_mut(|adopted| {
+        // A thread that is ending has nothing to decode them with: they are given back.
+        let before = ADOPTED.try_with(|adopted| {
+            let mut adopted = adopted.borrow_mut();
             let before = adopted.len();
             adopted.extend(handles);
             before
         });
-        Self { before: Some(before) }
+        Self { before: before.ok() }
     }
 }
 
@@ -146,7 +152,7 @@ impl Drop for Adopting {
 
 /// What is on offer now, to be kept with a value that could not be decoded yet.
 pub(crate) fn adopted() -> Vec<Handle> {
-    ADOPTED.with_borrow(Clone::clone)
+    ADOPTED.try_with(|adopted| adopted.borrow().clone()).unwrap_or_default()
 }
 
 /// Takes a reference to an object of a server that this process has a session with.
@@ -172,7 +178,8 @@ pub(crate) fn adopt(backend: &Arc<dyn Backend>, token: Token) -> Result<Handle> 
 
 /// Notes a proxy that goes out with the value being encoded, if it may.
 fn hold(handle: &Handle) -> Result<()> {
-    ENCODING.with_borrow_mut(|encodings| {
+    let noted = ENCODING.try_with(|encodings| {
+        let mut encodings = encodings.borrow_mut();
         let Some(encoding) = encodings.last_mut() else {
             return Err(Error::Refused(format!(
                 "{handle:?} is a proxy: it can be sent to a server or a process of byproxy, and not be written in another format"
@@ -193,16 +200,18 @@ fn hold(handle: &Handle) -> Result<()> {
         let error = Error::ForeignProxy(refusal.clone());
         encoding.refused.get_or_insert(error);
         Err(Error::ForeignProxy(refusal))
-    })
+    });
+    noted.unwrap_or_else(|_| Err(ending()))
 }
 
 /// The handle of a token: from the reply that is being decoded, else from its server.
 fn take(token: Token) -> Result<Handle> {
-    let offered = ADOPTED.with_borrow(|adopted| {
+    let offered = ADOPTED.try_with(|adopted| {
+        let adopted = adopted.borrow();
         let offered = |handle: &&Handle| handle.token().instance == token.instance && handle.object() == token.object;
         adopted.iter().rev().find(offered).cloned()
     });
-    if let Some(handle) = offered {
+    if let Some(handle) = offered.map_err(|_| ending())? {
         return Ok(handle.with_kind(token.kind));
     }
     let Some(backend) = registry::find(token.instance) else {
@@ -213,23 +222,24 @@ fn take(token: Token) -> Result<Handle> {
     adopt(&backend, token)
 }
 
+#[cold]
+fn ending() -> Error {
+    Error::Gone("this thread is ending and can pass no more proxies on".to_owned())
+}
+
 /// One entry of [`ENCODING`], taken out again even if the value's `Serialize` panics.
 struct EncodingScope;
 
 impl EncodingScope {
     #[inline]
-    fn enter(instance: Option<u128>) -> Result<Self> {
+    fn enter(instance: Option<u128>) -> Option<Self> {
         let entry = Encoding {
             instance,
             held: Vec::new(),
             refused: None,
         };
-        match ENCODING.try_with(|encodings| encodings.borrow_mut().push(entry)) {
-            Ok(()) => Ok(Self),
-            Err(_) => Err(Error::Gone(
-                "this thread is ending and can make no more calls".to_owned(),
-            )),
-        }
+        let entered = ENCODING.try_with(|encodings| encodings.borrow_mut().push(entry));
+        entered.ok().map(|()| Self)
     }
 
     #[inline]

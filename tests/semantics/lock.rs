@@ -1,7 +1,8 @@
 //! Locks behave as Python's, and know their owners.
 
 use crate::support::{on_threads, until_waiting};
-use byproxy::Error;
+use byproxy::{Error, LockGuard};
+use std::cell::RefCell;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -37,6 +38,19 @@ on_every_backend! {
         guard.release()?;
         assert!(lock.acquire_timeout(Duration::ZERO)?.is_some());
         assert!(lock.acquire_timeout(Duration::MAX)?.is_some());
+    }
+
+    fn a_thread_that_keeps_its_guard_to_its_end_frees_the_lock(manager) {
+        thread_local! {
+            static KEPT: RefCell<Option<LockGuard>> = const { RefCell::new(None) };
+        }
+        let lock = manager.lock()?;
+        thread::scope(|scope| {
+            // Dropped after whatever the library keeps for the thread, because it was there before.
+            let keep = || KEPT.with(|kept| lock.acquire().map(|guard| *kept.borrow_mut() = Some(guard)));
+            scope.spawn(keep).join().unwrap()
+        })?;
+        assert!(!lock.locked()?);
     }
 
     fn a_freed_lock_goes_to_who_waited_longest(manager) {
