@@ -10,7 +10,7 @@ use crate::handle::Handle;
 use crate::references::{self, Adopting};
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::op::{Operation, RESULT_LEVELS_MAX, Wait};
-use byproxy_proto::value::{self, DecodeError, Limits, Raw, Value, some_prefix_needed};
+use byproxy_proto::value::{self, DecodeError, DecodeErrorKind, Limits, Raw, Value, some_prefix_needed};
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::cell::Cell;
@@ -27,6 +27,9 @@ const RESULT_LIMITS: Limits = Limits {
     depth: Limits::DEFAULT.depth + RESULT_LEVELS_MAX,
     ..Limits::DEFAULT
 };
+
+/// The longest value that an error shows in full, in bytes.
+const SHOWN_BYTES_MAX: usize = 1024;
 
 thread_local! {
     /// The buffer that arguments are encoded into, while no call of this thread uses it.
@@ -269,6 +272,15 @@ impl Returned {
         self::value(&self.bytes)
     }
 
+    /// The value for a message, which is to be short.
+    pub(crate) fn shortened(&self) -> String {
+        if self.bytes.len() <= SHOWN_BYTES_MAX {
+            self.value.to_string()
+        } else {
+            value::summary(&self.bytes)
+        }
+    }
+
     /// The value alone. The references it holds are let go.
     ///
     /// # Examples
@@ -310,8 +322,11 @@ impl fmt::Debug for Returned {
 /// The error of bytes that are not the type asked for, or no value at all.
 #[cold]
 fn unread(error: DecodeError, bytes: &[u8]) -> Error {
-    if error.is_malformed() {
-        return malformed(error);
+    match error.kind() {
+        // Decoded it would occupy more than one value may: a part of it at a time does not.
+        DecodeErrorKind::TooLarge { .. } => return Error::TooLarge(error.to_string()),
+        _ if error.is_malformed() => return malformed(error),
+        _ => {}
     }
     match any(bytes) {
         Ok(returned) => Error::WrongType(Box::new(WrongType::new(error, returned))),

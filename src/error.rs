@@ -215,7 +215,12 @@ impl WrongType {
 
 impl fmt::Display for WrongType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "wrong type: {}; the value was {}", self.error, self.returned)
+        write!(
+            f,
+            "wrong type: {}; the value was {}",
+            self.error,
+            self.returned.shortened()
+        )
     }
 }
 

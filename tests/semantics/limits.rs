@@ -54,6 +54,23 @@ on_every_backend! {
         assert_eq!((list.len()?, dict.len()?, queue.qsize()?), (2, 2, 0));
     }
 
+    fn a_message_about_something_large_is_short(manager) {
+        let big = "\u{1}".repeat(1 << 20);
+        let dict = manager.dict::<String, u32>()?;
+        let list = manager.list_from::<String>([&big])?;
+        let errors = [
+            dict.fetch_add(&big, 1).unwrap_err(),
+            dict.modify(&big, |_| ()).unwrap_err(),
+            list.cast::<u32>().get(0).unwrap_err(),
+        ];
+        for error in errors {
+            let message = error.to_string();
+            assert!((20..400).contains(&message.len()), "{} bytes: {message:.400}", message.len());
+        }
+        let nested = manager.list_from::<Vec<String>>([vec![big.clone(), big]])?;
+        assert!(nested.to_string().len() <= 64 << 10);
+    }
+
     fn a_list_larger_than_a_reply_is_read_in_chunks(manager) {
         let list = manager.list::<String>()?;
         let item = |n: u32| format!("{n}{}", "x".repeat(1 << 20));

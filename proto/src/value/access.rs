@@ -113,7 +113,7 @@ impl<'de> de::MapAccess<'de> for Pairs<'_, 'de> {
             .de
             .part(seed)
             .map(Some)
-            .map_err(|error| error.within(Step::InKey(text::of_front(key))))
+            .map_err(|error| error.within(Step::InKey(text::summary(key))))
     }
 
     #[inline]
@@ -138,7 +138,7 @@ fn key_step(key: &[u8]) -> Step {
     {
         return Step::Key(format!(".{name}"));
     }
-    Step::Key(format!("[{}]", text::of_front(key)))
+    Step::Key(format!("[{}]", text::summary(key)))
 }
 
 fn is_name(text: &str) -> bool {

@@ -49,6 +49,7 @@ pub use limits::Limits;
 pub use order::compare;
 pub use raw::{DictItems, ListItems, RAW_NAME, Raw, Tokens};
 pub use ser::{Serializer, to_vec, to_writer};
+pub use text::summary;
 pub use token::{Kind, TOKEN_NAME, Token};
 pub use walk::walk;
 pub use writer::{

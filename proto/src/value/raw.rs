@@ -193,6 +193,23 @@ impl Serialize for Raw<'_> {
 
 impl fmt::Display for Raw<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Part by part, for a writer that takes only so much ends this early: a tree of everything would have been built in vain.
+        if let Some(items) = self.list_items() {
+            f.write_str("[")?;
+            for (index, item) in items.enumerate() {
+                f.write_str(if index == 0 { "" } else { ", " })?;
+                write!(f, "{item}")?;
+            }
+            return f.write_str("]");
+        }
+        if let Some(pairs) = self.dict_items() {
+            f.write_str("{")?;
+            for (index, (key, value)) in pairs.enumerate() {
+                f.write_str(if index == 0 { "" } else { ", " })?;
+                write!(f, "{key}: {value}")?;
+            }
+            return f.write_str("}");
+        }
         match self.to_value() {
             Ok(value) => write!(f, "{value}"),
             Err(error) => write!(f, "<{error}>"),

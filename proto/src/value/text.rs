@@ -36,11 +36,21 @@ impl fmt::Display for Value {
     }
 }
 
-/// The value at the front of `bytes` in a few words, for a message.
+/// The value at the front of `bytes` in a few words, for a message: however long it is, this is short.
+///
+/// ```
+/// use byproxy_proto::value::{self, Limits};
+///
+/// let bytes = value::to_vec("G101", &Limits::default())?;
+/// assert_eq!(value::summary(&bytes), "'G101'");
+/// let bytes = value::to_vec(&"x".repeat(1 << 20), &Limits::default())?;
+/// assert!(value::summary(&bytes).len() < 200);
+/// # Ok::<(), byproxy_proto::value::EncodeError>(())
+/// ```
 ///
 /// It is checked before it is decoded, because it is asked for when something was wrong already: were decoding to fail, it
 /// would ask for the same again at every level of its own error.
-pub(crate) fn of_front(bytes: &[u8]) -> String {
+pub fn summary(bytes: &[u8]) -> String {
     const BYTES_MAX: usize = 1024;
     const CHARS_MAX: usize = 48;
     const LIMITS: Limits = Limits {

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::proxy::BackOff;
 use crate::proxy::element::{Element, Integer, IntoElement, negated};
 use byproxy_proto::op::Operation;
-use byproxy_proto::value::Raw;
+use byproxy_proto::value::{self, Limits, Raw};
 use serde::Serialize;
 
 impl<K: Element, V: Element> DictProxy<K, V> {
@@ -228,6 +228,6 @@ impl<K: Element, V: Integer> DictProxy<K, V> {
 
 #[cold]
 fn missing<F: Serialize + ?Sized>(key: &F) -> Error {
-    let key = byproxy_proto::value::Value::of(key).map_or_else(|_| "<key>".to_owned(), |key| key.to_string());
+    let key = value::to_vec(key, &Limits::default()).map_or_else(|_| "…".to_owned(), |key| value::summary(&key));
     Error::KeyMissing(format!("the dict has no key {key}: insert it first, or use setdefault"))
 }

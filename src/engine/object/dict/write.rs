@@ -145,7 +145,7 @@ impl DictObject {
                 initial
             }
             (None, None) => {
-                let message = format!("the dict has no key {} to add to", Raw::assume_checked(&key));
+                let message = format!("the dict has no key {} to add to", value::summary(&key));
                 return Err(Fault::new(FaultCode::KeyMissing, message));
             }
         };
