@@ -82,6 +82,7 @@ calls! {
         /// # Ok::<(), byproxy::Error>(())
         /// ```
         #[doc(alias = "force_unlock")]
+        #[doc(alias = "unlock")]
         fn release() -> () = LockRelease(None::<u64>) => codec::nothing;
     }
 }

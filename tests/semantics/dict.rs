@@ -74,6 +74,9 @@ on_every_backend! {
         assert_ne!(dict, copy);
         copy.insert("b", 2)?;
         assert_eq!((dict.keys()?.len(), copy.keys()?), (1, vec!["a".to_owned(), "b".to_owned()]));
+        let union = dict.union([("c", 3), ("a", 4)])?;
+        assert_eq!(union.items()?, [("a".to_owned(), 4), ("c".to_owned(), 3)], "an old key stays where it is");
+        assert_eq!(dict.items()?, [("a".to_owned(), 1)]);
     }
 
     fn any_type_is_a_key_and_types_are_told_apart(manager) {

@@ -123,6 +123,8 @@ on_every_backend! {
         }
         let list = manager.list_from::<i32>(items)?;
         assert_eq!((list.slice(1..=2)?, list.slice(..=-1)?), (vec![1, 2], items.to_vec()));
+        assert_eq!(list.slice((Bound::Excluded(-2), Bound::Unbounded))?, [3]);
+        assert!(list.slice((Bound::Excluded(-1), Bound::Unbounded))?.is_empty(), "nothing is behind the last");
         assert_eq!((list.slice(..)?, list.slice((Bound::Included(1), Bound::Included(-2)))?), (items.to_vec(), vec![1, 2]));
     }
 

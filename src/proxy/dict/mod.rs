@@ -74,6 +74,7 @@ calls! {
         #[doc(alias = "set")]
         #[doc(alias = "put")]
         #[doc(alias = "__setitem__")]
+        #[doc(alias = "store")]
         fn insert(key: impl IntoElement<K>, value: impl IntoElement<V>) -> Option<V>
             = DictInsert(key.form(), value.form()) => codec::option;
 
@@ -91,6 +92,7 @@ calls! {
         /// # Ok::<(), byproxy::Error>(())
         /// ```
         #[doc(alias = "__getitem__")]
+        #[doc(alias = "load")]
         fn get(key: impl IntoElement<K>) -> Option<V> = DictGet(key.form()) => codec::option;
 
         /// Removes a key and returns its value; `None` if the dict did not have the key.
@@ -179,6 +181,9 @@ calls! {
         /// # Ok::<(), byproxy::Error>(())
         /// ```
         #[doc(alias = "extend")]
+        #[doc(alias = "|=")]
+        #[doc(alias = "__ior__")]
+        #[doc(alias = "insert_all")]
         fn update(pairs: impl IntoIterator<Item = (impl IntoElement<K>, impl IntoElement<V>)>) -> ()
             = DictUpdate(PairForms::new(&pairs.into_iter().collect::<Vec<_>>())) => codec::nothing;
 
@@ -193,6 +198,8 @@ calls! {
         /// assert_eq!(manager.dict_from::<String, u32>([("a", 1)])?.len()?, 1);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "size")]
+        #[doc(alias = "__len__")]
         fn len() -> u64 = DictLen() => codec::value;
 
         /// Tells whether the dict has a key.
@@ -208,6 +215,8 @@ calls! {
         /// ```
         #[doc(alias = "contains_key")]
         #[doc(alias = "has_key")]
+        #[doc(alias = "in")]
+        #[doc(alias = "__contains__")]
         fn contains(key: impl IntoElement<K>) -> bool = DictContains(key.form()) => codec::value;
 
         /// Removes a key, and tells whether the dict had it.
@@ -257,6 +266,7 @@ calls! {
         /// assert_eq!((dict.len()?, copy.len()?), (1, 2));
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "clone")]
         fn copy() -> DictProxy<K, V> = DictCopy() => codec::value;
     }
 }
@@ -293,6 +303,28 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     /// ```
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
+    }
+
+    /// Creates another shared dict: these pairs, and then others, which replace those of the same key.
+    ///
+    /// Two round trips; the pairs of this dict are copied on the server in one step. Python: `d | pairs`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let dict = manager.dict_from::<String, u32>([("a", 1), ("b", 2)])?;
+    /// let union = dict.union([("b", 3), ("c", 4)])?;
+    /// assert_eq!((union.values()?, dict.values()?), (vec![1, 3, 4], vec![1, 2]));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "|")]
+    #[doc(alias = "merge")]
+    #[doc(alias = "__or__")]
+    pub fn union(&self, pairs: impl IntoIterator<Item = (impl IntoElement<K>, impl IntoElement<V>)>) -> Result<Self> {
+        let copy = self.copy()?;
+        copy.update(pairs)?;
+        Ok(copy)
     }
 
     /// Returns the keys in order, as they were at one moment.
@@ -346,6 +378,8 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     /// assert_eq!(dict.items()?, [("b".to_owned(), 1), ("a".to_owned(), 2)]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "pairs")]
+    #[doc(alias = "entries")]
     pub fn items(&self) -> Result<Vec<(K, V)>> {
         match self.ask(Operation::DictItems, &list!(), codec::value::<Pairs<K, V>>) {
             Err(Error::TooLarge(_)) => self.copy()?.iter().collect(),

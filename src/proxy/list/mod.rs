@@ -84,6 +84,9 @@ calls! {
         /// assert_eq!(list.to_vec()?, [1, 2, 3]);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "append_all")]
+        #[doc(alias = "+=")]
+        #[doc(alias = "__iadd__")]
         fn extend(items: impl IntoIterator<Item = impl IntoElement<T>>) -> ()
             = ListExtend(Forms::new(&items.into_iter().collect::<Vec<_>>())) => codec::nothing;
 
@@ -138,6 +141,7 @@ calls! {
         /// assert_eq!(list.to_vec()?, [2, 3]);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "remove_at")]
         fn pop_at(index: i64) -> T = ListPopAt(index) => codec::value;
 
         /// Removes the first item equal to this one, and tells whether there was one.
@@ -200,6 +204,7 @@ calls! {
         /// assert_eq!(list.count(7)?, 2);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "occurrences")]
         fn count(item: impl IntoElement<T>) -> u64 = ListCount(item.form()) => codec::value;
 
         /// Reverses the list in place.
@@ -246,6 +251,7 @@ calls! {
         /// assert_eq!(list.to_vec()?, [3, 2, 1]);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "sort_reverse")]
         fn sort_descending() -> () = ListSort(true) => codec::nothing;
 
         /// Returns the number of items.
@@ -259,6 +265,8 @@ calls! {
         /// assert_eq!(manager.list_from::<u32>([3, 1])?.len()?, 2);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "size")]
+        #[doc(alias = "__len__")]
         fn len() -> u64 = ListLen() => codec::value;
 
         /// Tells whether an item equal to this one is in the list.
@@ -272,6 +280,8 @@ calls! {
         /// assert!(manager.list_from::<String>(["a"])?.contains("a")?);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "in")]
+        #[doc(alias = "__contains__")]
         fn contains(item: impl IntoElement<T>) -> bool = ListContains(item.form()) => codec::value;
 
         /// Returns the item at an index.
@@ -290,6 +300,9 @@ calls! {
         /// assert!(list.get(3).is_err());
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "at")]
+        #[doc(alias = "nth")]
+        #[doc(alias = "__getitem__")]
         fn get(index: i64) -> T = ListGet(index) => codec::value;
 
         /// Replaces the item at an index.
@@ -328,6 +341,7 @@ calls! {
         /// # Ok::<(), byproxy::Error>(())
         /// ```
         #[doc(alias = "__delitem__")]
+        #[doc(alias = "remove_at")]
         fn delete(index: i64) -> () = ListDelete(index) => codec::nothing;
 
         /// Returns the items of a range; what lies outside the list counts as empty.
@@ -349,6 +363,7 @@ calls! {
         /// # Ok::<(), byproxy::Error>(())
         /// ```
         #[doc(alias = "range")]
+        #[doc(alias = "__getitem__")]
         fn slice(range: impl RangeBounds<i64>) -> Vec<T> = ListSlice(start(&range), stop(&range)) => codec::value;
 
         /// Replaces the items of a range by others, as many as you like.
@@ -381,6 +396,7 @@ calls! {
         /// assert_eq!(list.to_vec()?, [1]);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "drain")]
         fn delete_slice(range: impl RangeBounds<i64>) -> () = ListDeleteSlice(start(&range), stop(&range)) => codec::nothing;
 
         /// Deletes all items.
@@ -396,6 +412,7 @@ calls! {
         /// assert!(list.is_empty()?);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "truncate")]
         fn clear() -> () = ListClear() => codec::nothing;
 
         /// Creates another shared list with the same items.
@@ -413,6 +430,8 @@ calls! {
         /// assert_eq!((list.len()?, copy.len()?), (1, 2));
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "clone")]
+        #[doc(alias = "deepcopy")]
         fn copy() -> ListProxy<T> = ListCopy() => codec::value;
 
         /// Repeats the items so many times, in place; zero or less empties the list.
@@ -428,6 +447,8 @@ calls! {
         /// assert_eq!(list.to_vec()?, [1, 2, 1, 2]);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "*=")]
+        #[doc(alias = "__imul__")]
         fn repeat(times: i64) -> () = ListRepeat(times) => codec::nothing;
     }
 }
@@ -479,6 +500,8 @@ impl<T: Element> ListProxy<T> {
     /// assert_eq!(list.to_vec()?, [1]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "+")]
+    #[doc(alias = "__add__")]
     pub fn concat(&self, items: impl IntoIterator<Item = impl IntoElement<T>>) -> Result<Self> {
         let copy = self.copy()?;
         copy.extend(items)?;
@@ -497,6 +520,8 @@ impl<T: Element> ListProxy<T> {
     /// assert_eq!(manager.list_from::<u32>([1, 2])?.to_vec()?, [1, 2]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "collect")]
+    #[doc(alias = "tolist")]
     pub fn to_vec(&self) -> Result<Vec<T>> {
         match self.slice(..) {
             Err(Error::TooLarge(_)) => self.copy()?.iter().collect(),
@@ -534,6 +559,8 @@ impl<T: Element> ListProxy<T> {
 fn start(range: &impl RangeBounds<i64>) -> i64 {
     match range.start_bound() {
         Bound::Included(&index) => index,
+        // Behind the last item, whatever follows.
+        Bound::Excluded(&-1) => i64::MAX,
         Bound::Excluded(&index) => index.saturating_add(1),
         Bound::Unbounded => 0,
     }

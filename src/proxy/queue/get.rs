@@ -127,6 +127,31 @@ impl<T: Element> QueueProxy<T> {
         Ok(self.get_many_within(items_max, Wait::TRY)?)
     }
 
+    /// Removes and returns up to so many items, and waits for the first one at most this long.
+    ///
+    /// One round trip, and the wait. Python: none
+    ///
+    /// # Errors
+    /// As [`get_timeout`](Self::get_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let queue = manager.queue::<u32>(0)?;
+    /// queue.put_many([1, 2])?;
+    /// assert_eq!(queue.get_many_timeout(10, Duration::from_millis(5))?, [1, 2]);
+    /// assert!(queue.get_many_timeout(10, Duration::from_millis(5)).is_err());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn get_many_timeout(&self, items_max: usize, timeout: Duration) -> Result<Vec<T>, GetTimeoutError> {
+        Ok(self
+            .get_many_within(items_max, Wait::at_most(timeout))
+            .map_err(elapsed)?)
+    }
+
     /// Borrows the next item, and waits for one: it stays the queue's until it is acknowledged.
     ///
     /// If the delivery is dropped, given back, or this process dies, the item returns to its position and another process may have it. An

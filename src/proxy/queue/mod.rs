@@ -76,6 +76,7 @@ calls! {
         /// # Ok::<(), byproxy::Error>(())
         /// ```
         #[doc(alias = "len")]
+        #[doc(alias = "size")]
         fn qsize() -> u64 = QueueQsize() => codec::value;
 
         /// Returns how many items there is room for; zero is without bound.
@@ -149,6 +150,7 @@ calls! {
         /// assert!(queue.get().is_err());
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "immediate")]
         fn shutdown_now() -> () = QueueShutdown(true) => codec::nothing;
 
         /// Returns the queue's books: how many items were put, became a consumer's own, came back, and the same for each consumer.
@@ -244,6 +246,7 @@ impl<T: Element> QueueProxy<T> {
     /// })?;
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "wait_done")]
     pub fn join(&self) -> Result<()> {
         self.ask(Operation::QueueJoin, Wait::FOREVER, &(Wait::FOREVER,), codec::nothing)
     }

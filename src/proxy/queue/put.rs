@@ -101,6 +101,7 @@ impl<T: Element> QueueProxy<T> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     #[doc(alias = "extend")]
+    #[doc(alias = "put_all")]
     pub fn put_many(&self, items: impl IntoIterator<Item = impl IntoElement<T>>) -> Result<(), PutManyError<T>> {
         let items: Vec<_> = items.into_iter().collect();
         let sent = &(Forms::new(&items), Wait::FOREVER);
