@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use byproxy_proto::address::Address;
 use byproxy_proto::fault::{Fault, FaultCode};
@@ -13,6 +13,10 @@ use byproxy_proto::value::Limits;
 
 use crate::error::{Error, Result};
 use crate::transport::{Stream, memory, unix};
+
+/// How long a client that found no place waits before it asks again: the first time, and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// How a session behaves.
 #[derive(Clone, Debug)]
@@ -106,7 +110,24 @@ impl Connector {
         Ok(stream)
     }
 
+    /// Opens a connection. A server that has no place for it is asked again for a while: a crowd that comes at once has its turns.
     fn open(&self, options: &Options, purpose: Purpose) -> Result<(Stream, Welcomed)> {
+        let start = Instant::now();
+        let mut pause = PAUSE_MIN;
+        loop {
+            match self.try_open(options, purpose) {
+                Err(Error::Fault(fault))
+                    if fault.code == FaultCode::TooMany && start.elapsed() + pause < options.connect_wait =>
+                {
+                    std::thread::sleep(pause);
+                    pause = PAUSE_MAX.min(pause * 2);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_open(&self, options: &Options, purpose: Purpose) -> Result<(Stream, Welcomed)> {
         let stream = match self {
             Self::Unix { path, .. } => unix::Socket::connect(path, options.connect_wait).map(Stream::Unix),
             Self::Memory(host) => memory::Stream::connect(Arc::clone(host)).map(Stream::Memory),

@@ -81,10 +81,8 @@ impl Driver {
             if self.timer.now() < since.after(SILENCE_ALLOWED) {
                 return false;
             }
-            self.dismiss_stranger(
-                &oldest,
-                "too many connections have said no hello, and this is the oldest",
-            );
+            let reason = "too many connections have said no hello, and this is the oldest";
+            self.dismiss_stranger(&oldest, &Fault::new(FaultCode::TooMany, reason));
         }
         true
     }
@@ -114,16 +112,16 @@ impl Driver {
                 }
                 return;
             }
-            self.dismiss_stranger(&oldest, "no hello came in time");
+            self.dismiss_stranger(&oldest, &Fault::new(FaultCode::Refused, "no hello came in time"));
         }
     }
 
     /// Closes a connection that has still not said hello.
-    pub(super) fn dismiss_stranger(&self, connection: &Arc<Connection>, reason: &str) {
+    pub(super) fn dismiss_stranger(&self, connection: &Arc<Connection>, fault: &Fault) {
         let mut inbound = connection.inbound.lock();
         if matches!(inbound.role, Role::Stranger) {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
-            tell(connection, &Fault::new(FaultCode::Refused, reason));
+            tell(connection, fault);
             self.retire(connection, &mut inbound);
         }
     }

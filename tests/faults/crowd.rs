@@ -2,6 +2,7 @@
 
 use crate::baseline::{Baseline, await_waiters};
 use crate::measure::{Times, monotonic};
+use crate::processes::await_asleep;
 use crate::record::{self, Record};
 use crate::status::{Doing, Publisher};
 use crate::victim::{Morgue, victim};
@@ -9,6 +10,7 @@ use crate::watchdog::Watchdog;
 use byproxy::server::{Limits, Server};
 use byproxy::{Address, GetError, Manager, QueueProxy};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,10 +21,10 @@ const DESCRIPTORS: usize = 12_000;
 /// What the server may take to release them all.
 const RELEASED_WITHIN: Duration = Duration::from_secs(1);
 
-/// A server for more connections than servers allow unless told otherwise. Says when it can be connected to.
-fn roomy_server(status: PathBuf, path: PathBuf) -> byproxy::Result<()> {
+/// A server for so many connections. Says when it can be connected to.
+fn server_for(status: PathBuf, path: PathBuf, connections_max: usize) -> byproxy::Result<()> {
     let limits = Limits {
-        connections_max: DESCRIPTORS,
+        connections_max,
         ..Limits::default()
     };
     let server = Server::builder().listen(Address::unix(path)?).limits(limits).build()?;
@@ -75,7 +77,7 @@ fn ten_thousand_waiters_are_woken_one_by_one_and_all_at_once() {
     let watchdog = Watchdog::with_limit(Duration::from_mins(1));
     let morgue = Morgue::new();
     let path = morgue.file();
-    let server = victim!(morgue, roomy_server, path.clone());
+    let server = victim!(morgue, server_for, path.clone(), DESCRIPTORS);
     server.await_doing(Doing::Waiting);
     let manager = Manager::connect(format!("unix:{}", path.display())).unwrap();
     let baseline = Baseline::of(&manager);
@@ -147,4 +149,23 @@ fn a_crowd_that_is_killed_leaves_no_trace() {
     );
     queue.put(1).unwrap();
     assert_eq!(queue.get().unwrap(), 1);
+}
+
+#[test]
+fn a_client_that_finds_no_place_waits_for_one() {
+    let _watchdog = Watchdog::new();
+    let morgue = Morgue::new();
+    let path = morgue.file();
+    let server = victim!(morgue, server_for, path.clone(), 4);
+    server.await_doing(Doing::Waiting);
+    let others: Vec<_> = (0..4).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    let late = std::thread::spawn({
+        let address = format!("unix:{}", path.display());
+        move || Manager::connect(address).and_then(|manager| manager.ping())
+    });
+    // The server has no fifth place, and says so.
+    await_asleep(server.pid());
+    assert!(!late.is_finished());
+    drop(others);
+    late.join().unwrap().unwrap();
 }

@@ -17,7 +17,7 @@ fn a_client_gets_in_while_strangers_hold_every_place() {
         served.handle.stats().connections <= 128 + 2
     });
     let mut first = strangers.into_iter().next().unwrap();
-    assert!(first.expect_refusal().starts_with("Refused:"));
+    assert!(first.expect_refusal().starts_with("TooMany:"));
 }
 
 #[test]
