@@ -10,7 +10,6 @@ use crate::status::{Doing, Publisher};
 use crate::victim::{Morgue, victim};
 use crate::watchdog::Watchdog;
 use byproxy::{Error, Manager, QueueProxy};
-use rustix::process::Signal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -98,7 +97,7 @@ fn what_a_dead_consumer_owes_is_reported_by_join() {
         matches!(queue.join_timeout(Duration::from_millis(10)), Err(Error::Timeout)),
         "it may still say task_done"
     );
-    victim.signal(Signal::KILL);
+    victim.strike();
     assert!(
         matches!(queue.join(), Err(Error::WorkerDied(2))),
         "two were taken, and nobody will say task_done"
@@ -141,7 +140,7 @@ fn an_item_that_meets_a_dying_waiter_reaches_the_next_one() {
         let victim = victim!(morgue, recording_consumer, queue.clone(), morgue.file());
         await_waiters(&manager, 1);
         // The kill and the item race: whoever the server hears of first, the item survives.
-        victim.signal(Signal::KILL);
+        victim.strike();
         queue.put(item).unwrap();
         assert_eq!(queue.get().unwrap(), item);
         assert!(queue.is_empty().unwrap());
@@ -160,7 +159,7 @@ fn items_that_meet_the_sweep_of_a_dead_session_are_not_granted_to_it() {
         let queues: Vec<QueueProxy<u64>> = (0..200).map(|_| manager.queue(0).unwrap()).collect();
         let victim = victim!(morgue, waits_everywhere, queues.clone());
         await_waiters(&manager, 200);
-        victim.signal(Signal::KILL);
+        victim.strike();
         // The sweep goes through the objects in the order of their making, so these meet what it has not reached.
         for (item, queue) in queues.iter().enumerate().rev() {
             queue.put(item as u64).unwrap();

@@ -9,7 +9,7 @@ use crate::status::{Doing, Publisher};
 use crate::victim::{Morgue, victim};
 use crate::watchdog::Watchdog;
 use byproxy::{LockProxy, Manager};
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,7 +52,7 @@ fn the_lock_of_a_killed_holder_goes_to_the_next_who_is_told() {
         });
         await_waiters(&manager, 1);
         let killed = monotonic();
-        victim.signal(Signal::KILL);
+        victim.strike();
         let (granted, token_after, abandoned) = next.join().unwrap();
         assert!(abandoned, "the next holder is told");
         assert!(token_after > token, "{token_after} after {token}");
@@ -146,7 +146,7 @@ fn a_lock_granted_to_a_dying_waiter_goes_on_to_the_next() {
         let victim = victim!(morgue, holder, lock.clone());
         await_waiters(&manager, 1);
         // The kill and the release race: whoever the server hears of first, the lock is free in the end.
-        victim.signal(Signal::KILL);
+        victim.strike();
         drop(guard);
         drop(lock.acquire().unwrap());
     }

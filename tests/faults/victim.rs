@@ -2,7 +2,7 @@
 
 use crate::status::{Doing, Status};
 use byproxy::Process;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
@@ -77,7 +77,7 @@ impl Victim {
 
     /// Kills it, and says during which step. Nothing of it runs any more when this returns.
     pub(crate) fn kill(&self) -> Status {
-        self.signal(Signal::KILL);
+        self.strike();
         let ended = self.process.join();
         let status = self.status();
         if status.doing != Doing::Finished {
@@ -87,9 +87,9 @@ impl Victim {
         status
     }
 
-    /// Sends a signal and does not wait.
-    pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).unwrap();
+    /// Sends `SIGKILL` and does not wait.
+    pub(crate) fn strike(&self) {
+        self.process.kill().unwrap();
     }
 
     /// Waits until it ends by itself, well.

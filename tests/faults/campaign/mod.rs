@@ -21,7 +21,6 @@ use crate::victim::{Morgue, Victim, victim};
 use crate::watchdog::Watchdog;
 use byproxy::Manager;
 use roles::{ROLES, Role, Stage};
-use rustix::process::Signal;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -110,6 +109,7 @@ fn round(manager: &Manager, dice: &mut Dice, histogram: &mut Histogram, totals: 
     let mut dead = Vec::new();
     let fed = std::thread::scope(|scope| {
         let feeder = scope.spawn(|| roles::feed(&stage, &end));
+        let ending = SetOnDrop(&end);
         let mut cast: Vec<Member> = std::iter::repeat_with(|| start(dice)).take(CAST).collect();
         while dead.len() + CAST < KILLS_PER_ROUND as usize {
             // The random instant. Only now and then a victim that has not begun yet.
@@ -117,7 +117,7 @@ fn round(manager: &Manager, dice: &mut Dice, histogram: &mut Histogram, totals: 
             let chosen = usize::try_from(dice.below(CAST as u64)).unwrap();
             if cast[chosen].victim.status().doing != Doing::Starting || dice.below(20) == 0 {
                 let killed = std::mem::replace(&mut cast[chosen], start(dice));
-                killed.victim.signal(Signal::KILL);
+                killed.victim.strike();
                 dead.push(killed.bury());
             }
         }
@@ -128,10 +128,10 @@ fn round(manager: &Manager, dice: &mut Dice, histogram: &mut Histogram, totals: 
             std::thread::sleep(Duration::from_micros(500));
         }
         for member in &cast {
-            member.victim.signal(Signal::KILL);
+            member.victim.strike();
         }
         dead.extend(cast.into_iter().map(Member::bury));
-        end.store(true, Ordering::Relaxed);
+        drop(ending);
         feeder.join().unwrap()
     });
     for dead in &dead {
@@ -141,6 +141,15 @@ fn round(manager: &Manager, dice: &mut Dice, histogram: &mut Histogram, totals: 
         counts.sessions == sessions
     });
     judge::judge(&stage, &dead, fed, totals);
+}
+
+/// Ends the producer that lives, also when the test fails and the scope would wait for it for ever.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Member {
