@@ -13,11 +13,13 @@ use super::element::{Element, Number};
 use super::lock::{Held, word_in};
 use super::mutex::FREE;
 use super::pool::{Block, LINE};
-use super::value::{self, ValueGuard};
+use super::value::{self, READER_PATIENCE, ValueGuard};
 use super::{index_in, made, travel};
 use crate::error::{Error, Result};
 
 const WORD_AT: usize = 0;
+/// Not zero while a death that a call without a guard came across has not been told to anyone.
+const UNTOLD_AT: usize = 8;
 /// On a cache line of their own: whoever waits for the lock does not slow down who reads.
 const CELLS_AT: usize = LINE;
 const NOUN: &str = "Array";
@@ -154,7 +156,8 @@ impl<T: Element> Array<T> {
     #[inline]
     pub fn set(&self, index: i64, element: T) -> Result<()> {
         let place = index_in(index, self.length)?;
-        value::set(self.cell(place), self.word(), element);
+        let _held = (!Cell::<T>::IS_WORD).then(|| self.hold());
+        self.cell(place).write(element);
         Ok(())
     }
 
@@ -232,8 +235,7 @@ impl<T: Element> Array<T> {
     /// ```
     #[doc(alias = "get_lock")]
     pub fn lock(&self) -> ArrayGuard<'_, T> {
-        let held = Held::acquire(self.word(), 0);
-        ArrayGuard { array: self, held }
+        self.guard(Held::acquire(self.word(), 0))
     }
 
     /// Takes the array's lock if it is free, or its holder dead; `None` if it is taken.
@@ -249,8 +251,7 @@ impl<T: Element> Array<T> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn try_lock(&self) -> Option<ArrayGuard<'_, T>> {
-        let held = Held::try_acquire(self.word(), 0)?;
-        Some(ArrayGuard { array: self, held })
+        Held::try_acquire(self.word(), 0).map(|held| self.guard(held))
     }
 
     /// Takes the array's lock, and waits for it at most this long; `None` if it was taken all the time.
@@ -266,8 +267,7 @@ impl<T: Element> Array<T> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn lock_timeout(&self, timeout: Duration) -> Option<ArrayGuard<'_, T>> {
-        let held = Held::acquire_within(self.word(), 0, timeout)?;
-        Some(ArrayGuard { array: self, held })
+        Held::acquire_within(self.word(), 0, timeout).map(|held| self.guard(held))
     }
 
     fn from_fn(elements: impl ExactSizeIterator<Item = T>) -> Result<Self> {
@@ -279,6 +279,7 @@ impl<T: Element> Array<T> {
             element: PhantomData,
         };
         new.word().store(FREE, Ordering::Relaxed);
+        new.untold().store(0, Ordering::Relaxed);
         for (place, element) in elements.enumerate() {
             new.cell(place).initialise(element);
         }
@@ -288,12 +289,40 @@ impl<T: Element> Array<T> {
     /// An element under the lock.
     fn element(&self, index: i64) -> Result<ValueGuard<'_, T>> {
         let place = index_in(index, self.length)?;
-        Ok(ValueGuard::new(self.cell(place), Held::acquire(self.word(), 0)))
+        Ok(ValueGuard::new(self.cell(place), self.hold()))
     }
 
     #[inline]
     fn read(&self, place: usize) -> T {
-        value::get(self.cell(place), self.word())
+        value::get(self.cell(place), || {
+            let held = Held::acquire_within(self.word(), 0, READER_PATIENCE)?;
+            Some(self.remember(held))
+        })
+    }
+
+    fn guard<'a>(&'a self, held: Held<'a>) -> ArrayGuard<'a, T> {
+        let untold = self.untold().load(Ordering::Relaxed) != 0;
+        if untold {
+            // Should this process die now, then whoever is next is told because of that.
+            self.untold().store(0, Ordering::Relaxed);
+        }
+        ArrayGuard {
+            array: self,
+            abandoned: held.abandoned() || untold,
+            held,
+        }
+    }
+
+    /// Takes the lock for a call that has nobody to tell of a death.
+    fn hold(&self) -> Held<'_> {
+        self.remember(Held::acquire(self.word(), 0))
+    }
+
+    fn remember<'a>(&self, held: Held<'a>) -> Held<'a> {
+        if held.abandoned() {
+            self.untold().store(1, Ordering::Relaxed);
+        }
+        held
     }
 
     #[inline]
@@ -309,6 +338,10 @@ impl<T: Element> Array<T> {
     #[inline]
     fn word(&self) -> &AtomicU64 {
         word_in(&self.block, WORD_AT)
+    }
+
+    fn untold(&self) -> &AtomicU64 {
+        word_in(&self.block, UNTOLD_AT)
     }
 }
 
@@ -410,11 +443,12 @@ impl<'de, T: Element> Deserialize<'de> for Array<T> {
 #[must_use = "the lock is freed as soon as its guard is dropped"]
 pub struct ArrayGuard<'a, T: Element> {
     array: &'a Array<T>,
+    abandoned: bool,
     held: Held<'a>,
 }
 
 impl<T: Element> ArrayGuard<'_, T> {
-    /// Whether the holder before died while it held the lock: it may have written only some of what it was about to.
+    /// Whether a process died while it held the lock, since the last guard: it may have written only some of what it was about to.
     ///
     /// # Examples
     ///
@@ -439,7 +473,7 @@ impl<T: Element> ArrayGuard<'_, T> {
     /// ```
     #[doc(alias = "poisoned")]
     pub fn abandoned(&self) -> bool {
-        self.held.abandoned()
+        self.abandoned
     }
 
     /// How many elements there are.
@@ -482,7 +516,8 @@ impl<T: Element> ArrayGuard<'_, T> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn get(&self, index: i64) -> Result<T> {
-        self.array.get(index)
+        let place = index_in(index, self.array.length)?;
+        Ok(self.array.cell(place).read_held().0)
     }
 
     /// Replaces the element at an index.

@@ -5,7 +5,8 @@
 //! the owner. A death is proved, never assumed from time that passed: no such process, another process under the id, or a pidfd that says
 //! it has ended, collected or not. What can't be found out counts as alive.
 //!
-//! All participants see each other's ids, so they live in one pid namespace.
+//! All participants see each other's ids, so they live in one pid namespace. A process that replaces its program (`exec`) stays the same
+//! process: what it held then stays held until it ends.
 
 use std::io;
 use std::ptr;

@@ -23,7 +23,7 @@ const NOUN: &str = "Value";
 /// Copies that another process made worthless before the value is read under the lock.
 const COPIES: usize = 64;
 /// How long a reader waits for that lock: longer than an honest writer holds it, and not for ever.
-const READER_PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const READER_PATIENCE: Duration = Duration::from_millis(100);
 
 /// One value in shared memory, with a lock.
 ///
@@ -32,7 +32,7 @@ const READER_PATIENCE: Duration = Duration::from_millis(100);
 /// nothing between. [`modify`](Self::modify), [`fetch_add`](Self::fetch_add) and [`lock`](Self::lock) exclude each other; a
 /// `set` of up to 8 bytes does not wait for them, and wins over what they are about to write.
 ///
-/// A lock whose holder died is taken over within 150 ms. A clone is another handle to the same value, and so is what a process gets that
+/// A lock whose holder died is taken over within 150 ms; the value itself is whole in any case. A clone is another handle to the same value, and so is what a process gets that
 /// was started with it as an argument. The memory goes with the last handle of the last process.
 ///
 /// Python: `multiprocessing.Value('i', 0)`
@@ -109,7 +109,7 @@ impl<T: Element> Value<T> {
     #[doc(alias = "load")]
     #[inline]
     pub fn get(&self) -> T {
-        get(self.cell, self.word())
+        get(self.cell, || Held::acquire_within(self.word(), 0, READER_PATIENCE))
     }
 
     /// Replaces the value.
@@ -127,7 +127,8 @@ impl<T: Element> Value<T> {
     #[doc(alias = "store")]
     #[inline]
     pub fn set(&self, value: T) {
-        set(self.cell, self.word(), value);
+        let _held = (!Cell::<T>::IS_WORD).then(|| Held::acquire(self.word(), 0));
+        self.cell.write(value);
     }
 
     /// Changes the value by a function, under the lock, and returns what the function returns.
@@ -427,15 +428,15 @@ impl<T: Element + fmt::Debug> fmt::Debug for ValueGuard<'_, T> {
 
 /// Reads a cell without its lock, if possible.
 #[inline]
-pub(super) fn get<T: Element>(cell: Cell<T>, word: &AtomicU64) -> T {
+pub(super) fn get<'a, T: Element>(cell: Cell<T>, hold: impl FnOnce() -> Option<Held<'a>>) -> T {
     match cell.read() {
         Some((value, _)) => value,
-        None => get_again(cell, word),
+        None => get_again(cell, hold),
     }
 }
 
 #[cold]
-fn get_again<T: Element>(cell: Cell<T>, word: &AtomicU64) -> T {
+fn get_again<'a, T: Element>(cell: Cell<T>, hold: impl FnOnce() -> Option<Held<'a>>) -> T {
     for _ in 0..COPIES {
         if let Some((value, _)) = cell.read() {
             return value;
@@ -444,15 +445,8 @@ fn get_again<T: Element>(cell: Cell<T>, word: &AtomicU64) -> T {
     }
     // With the lock nobody replaces it. If the lock is not to be had and it is still replaced all the time, someone writes without the
     // lock: then no whole value exists, and a reader has to return all the same.
-    let _held = Held::acquire_within(word, 0, READER_PATIENCE);
+    let _held = hold();
     cell.read_held().0
-}
-
-/// Replaces the value of a cell, with its lock where that is needed.
-#[inline]
-pub(super) fn set<T: Element>(cell: Cell<T>, word: &AtomicU64, value: T) {
-    let _held = (!Cell::<T>::IS_WORD).then(|| Held::acquire(word, 0));
-    cell.write(value);
 }
 
 /// Replaces a guard's number by another and returns what it was.

@@ -156,6 +156,28 @@ fn who_is_killed_holding_a_lock_is_followed() {
 }
 
 #[test]
+fn an_arrays_next_guard_is_told_whatever_came_between() {
+    let _watchdog = Watchdog::new();
+    let hold = |array: Array<[u64; 2]>| {
+        let guard = array.lock();
+        guard.set(0, [1, 1]).unwrap();
+        thread::park();
+    };
+    let array = Array::filled([0_u64, 0], 2).unwrap();
+    let child = Process::spawn(hold, (&array,)).unwrap();
+    until(|| array.get(0).unwrap() == [1, 1]);
+    child.kill().unwrap();
+    array.modify(1, |element| element[0] = 5).unwrap();
+    array.set(1, [6, 6]).unwrap();
+    assert!(
+        array.lock().abandoned(),
+        "of the two that belong together one may be new"
+    );
+    assert!(!array.lock().abandoned(), "one is told");
+    child.join().unwrap_err();
+}
+
+#[test]
 fn elsewhere_a_handle_is_refused() {
     let lock = Lock::new().unwrap();
     let error = serde_json::to_string(&lock).unwrap_err().to_string();

@@ -9,7 +9,7 @@ use byproxy::shm::Lock;
 use crate::support::{Survivors, Watchdog, until};
 use crate::victim::{Victim, kill_points};
 
-const LIMIT: Duration = Duration::from_mins(2);
+const LIMIT: Duration = Duration::from_mins(5);
 
 #[test]
 fn killed_anywhere_alone_the_next_has_the_lock_and_is_told() {

@@ -8,7 +8,7 @@ use byproxy::shm::{Array, Element, Value};
 use crate::support::{Survivors, Watchdog};
 use crate::victim::{Victim, kill_points};
 
-const LIMIT: Duration = Duration::from_mins(2);
+const LIMIT: Duration = Duration::from_mins(5);
 const OLD: [u64; 2] = [1, 2];
 const NEW: [u64; 2] = [11, 12];
 
