@@ -32,7 +32,7 @@ struct Witness {
 #[test]
 #[expect(clippy::print_stdout, reason = "what the ends tore is part of the result")]
 fn a_crowd_that_dies_all_the_time_leaves_nothing_behind() {
-    within(90, || {
+    within(240, || {
         let settings = Settings {
             small_steps: 8,
             ..Settings::default()
@@ -95,7 +95,7 @@ fn a_crowd_that_dies_all_the_time_leaves_nothing_behind() {
 /// missed would hang them all; one that is told although nobody waits in a circle would be told to someone alone.
 #[test]
 fn threads_that_lock_in_any_order_never_hang() {
-    within(90, || {
+    within(240, || {
         let crowd = Crowd::new(Settings::default());
         let mut keeper = Member::join(&crowd, 0);
         let locks: Vec<u64> = (0..4)

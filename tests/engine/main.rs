@@ -12,6 +12,8 @@ mod model;
 mod random;
 mod simulator;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// How many seeds a test run tries.
 const SEEDS: u64 = 10_000;
 /// How many events a world lives.
@@ -24,15 +26,29 @@ fn the_simulator_finds_nothing() {
         simulator::run(seed, EVENTS, true).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         return;
     }
-    let mut deaths = simulator::Deaths::default();
-    for seed in 0..SEEDS {
-        match simulator::run(seed, EVENTS, false) {
-            Ok(more) => {
-                deaths.idle += more.idle;
-                deaths.torn += more.torn;
+    // Each world has one thread; worlds know nothing of each other.
+    let next = AtomicU64::new(0);
+    let live_and_die = || {
+        let mut deaths = simulator::Deaths::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= SEEDS {
+                return Ok(deaths);
             }
-            Err(error) => panic!("seed {seed}: {error}\nBYPROXY_SEED={seed} prints every event before it"),
+            deaths += simulator::run(seed, EVENTS, false).map_err(|error| {
+                next.store(SEEDS, Ordering::Relaxed);
+                format!("seed {seed}: {error}\nBYPROXY_SEED={seed} prints every event before it")
+            })?;
         }
-    }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut deaths = simulator::Deaths::default();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(live_and_die)).collect();
+        for thread in threads {
+            let lived: Result<_, String> = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            deaths += lived.unwrap_or_else(|error| panic!("{error}"));
+        }
+    });
     assert!(deaths.torn * 2 > deaths.idle, "most deaths tore nothing: {deaths:?}");
 }

@@ -22,6 +22,7 @@ use byproxy::engine::{Caller, Engine, Job, LaneId, Outputs, SessionId, Settings,
 use byproxy_proto::op::Operation;
 use byproxy_proto::value::{Token, Value};
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 
 /// The server's name in the proxies of a simulated world.
 pub(crate) const INSTANCE: u128 = 0x5eed;
@@ -98,6 +99,13 @@ pub(crate) enum Object {
 pub(crate) struct Deaths {
     pub(crate) idle: u64,
     pub(crate) torn: u64,
+}
+
+impl AddAssign for Deaths {
+    fn add_assign(&mut self, more: Self) {
+        self.idle += more.idle;
+        self.torn += more.torn;
+    }
 }
 
 /// Runs one seed; an error says what went wrong, and what happened before if `traced`.
