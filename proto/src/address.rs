@@ -8,6 +8,15 @@ use std::str::FromStr;
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
 
 /// Where a server listens: `unix:/run/app.sock` or `tcp:host:port`.
+///
+/// ```
+/// use byproxy_proto::address::Address;
+///
+/// let address: Address = "unix:/run/app.sock".parse()?;
+/// assert_eq!(address, Address::Unix("/run/app.sock".into()));
+/// assert_eq!(address.to_string(), "unix:/run/app.sock");
+/// # Ok::<(), byproxy_proto::address::AddressError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// A socket in the file system.
@@ -22,6 +31,14 @@ pub enum Address {
 }
 
 /// The text is not an address.
+///
+/// ```
+/// use byproxy_proto::address::{Address, AddressError};
+///
+/// let error = "/run/app.sock".parse::<Address>().unwrap_err();
+/// assert_eq!(error, AddressError::Scheme("/run/app.sock".to_owned()));
+/// assert!(error.to_string().contains("write `unix:PATH`"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// There is no scheme in front.
@@ -51,6 +68,16 @@ impl Address {
     ///
     /// # Errors
     /// [`AddressError`] if the path is empty, too long for the system, or has a zero byte in it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy_proto::address::{Address, AddressError};
+    ///
+    /// assert_eq!(Address::unix("/run/app.sock")?.to_string(), "unix:/run/app.sock");
+    /// assert_eq!(Address::unix(""), Err(AddressError::NoPath));
+    /// # Ok::<(), AddressError>(())
+    /// ```
     pub fn unix(path: impl AsRef<Path>) -> Result<Self, AddressError> {
         use std::os::unix::ffi::OsStrExt as _;
         let path = path.as_ref();

@@ -6,6 +6,13 @@ use std::fmt;
 macro_rules! fault_codes {
     ($( #[doc = $doc:literal] $name:ident = $code:literal ),* $(,)?) => {
         /// Why a call, or a connection, was refused. Unknown codes are kept, so that an older client can still show the message.
+        ///
+        /// ```
+        /// use byproxy_proto::fault::FaultCode;
+        ///
+        /// assert_eq!(FaultCode::Empty.number(), 13);
+        /// assert_eq!(FaultCode::from_number(60_000), FaultCode::Unknown(60_000));
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum FaultCode {
@@ -20,6 +27,12 @@ macro_rules! fault_codes {
                 &[$( (FaultCode::$name, $code, stringify!($name), $doc) ),*];
 
             /// The number on the wire.
+            ///
+            /// ```
+            /// use byproxy_proto::fault::FaultCode;
+            ///
+            /// assert!(FaultCode::ALL.iter().all(|&(code, number, ..)| code.number() == number));
+            /// ```
             pub const fn number(self) -> u16 {
                 match self {
                     $( FaultCode::$name => $code, )*
@@ -28,6 +41,12 @@ macro_rules! fault_codes {
             }
 
             /// The code of a number from the wire.
+            ///
+            /// ```
+            /// use byproxy_proto::fault::FaultCode;
+            ///
+            /// assert_eq!(FaultCode::from_number(14), FaultCode::Full);
+            /// ```
             pub const fn from_number(number: u16) -> Self {
                 match number {
                     $( $code => FaultCode::$name, )*
@@ -94,6 +113,13 @@ fault_codes! {
 }
 
 /// A refusal: a code to act on, a message that says what to do, and for some codes a detail.
+///
+/// ```
+/// use byproxy_proto::fault::{Fault, FaultCode};
+///
+/// let fault = Fault::new(FaultCode::Full, "the queue is full: get an item first");
+/// assert_eq!(fault.to_string(), "the queue is full: get an item first");
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
@@ -107,6 +133,15 @@ pub struct Fault {
 
 impl Fault {
     /// A fault without a detail.
+    ///
+    /// ```
+    /// use byproxy_proto::fault::{Fault, FaultCode};
+    /// use byproxy_proto::value::Value;
+    ///
+    /// let fault = Fault::new(FaultCode::TooLarge, format_args!("over the limit of {} bytes", 512));
+    /// assert_eq!(fault.message, "over the limit of 512 bytes");
+    /// assert_eq!(fault.detail, Value::None);
+    /// ```
     pub fn new(code: FaultCode, message: impl fmt::Display) -> Self {
         Self {
             code,
@@ -116,6 +151,14 @@ impl Fault {
     }
 
     /// The same fault with a detail.
+    ///
+    /// ```
+    /// use byproxy_proto::fault::{Fault, FaultCode};
+    /// use byproxy_proto::value::Value;
+    ///
+    /// let fault = Fault::new(FaultCode::WorkerDied, "3 items were never done").with_detail(3);
+    /// assert_eq!(fault.detail, Value::from(3));
+    /// ```
     #[must_use]
     pub fn with_detail(self, detail: impl Into<Value>) -> Self {
         Self {

@@ -29,6 +29,15 @@ const DONE: u8 = 1;
 const FAULT: u8 = 2;
 
 /// The bytes can't be a frame of this protocol.
+///
+/// ```
+/// use byproxy_proto::fault::{Fault, FaultCode};
+/// use byproxy_proto::frame::{FrameError, split};
+///
+/// let error = split(&[255, 255, 0, 0], 512).unwrap_err();
+/// assert_eq!(error, FrameError::TooLarge { bytes: 65_535, limit: 512 });
+/// assert_eq!(Fault::from(error).code, FaultCode::TooLarge, "what the peer is told");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The length prefix is over the limit.
@@ -64,6 +73,16 @@ impl From<FrameError> for Fault {
 }
 
 /// A call, borrowed from the frame that brought it. Its arguments have not been checked yet: see [`Raw::check`].
+///
+/// ```
+/// use byproxy_proto::frame::{Call, Request};
+/// use byproxy_proto::op::Operation;
+///
+/// let call = Call { number: 1, operation: Operation::ListPop, object: 9, arguments: &[7, 0] };
+/// let mut body = Vec::new();
+/// Request::Call(call).write(&mut body);
+/// assert!(body.ends_with(call.arguments));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// The caller's number for it; the reply repeats it.
@@ -77,6 +96,15 @@ pub struct Call<'a> {
 }
 
 /// What a client sends once it is let in.
+///
+/// ```
+/// use byproxy_proto::frame::Request;
+///
+/// let mut body = Vec::new();
+/// Request::Release(vec![(9, 1), (300, 2)]).write(&mut body);
+/// assert!(matches!(Request::read(&body)?, Request::Release(objects) if objects == [(9, 1), (300, 2)]));
+/// # Ok::<(), byproxy_proto::frame::FrameError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Request<'a> {
     /// Asks for something; answered by exactly one [`Reply`].
@@ -98,6 +126,18 @@ pub enum Request<'a> {
 }
 
 /// What a server answers to one call.
+///
+/// ```
+/// use byproxy_proto::frame::{Reply, write_done_header};
+/// use byproxy_proto::value::{Limits, write_str};
+///
+/// let mut body = Vec::new();
+/// write_done_header(1, &[], &mut body);
+/// write_str(&mut body, "G1");
+/// let reply = Reply::read(&body, &Limits::default())?;
+/// assert!(matches!(reply, Reply::Done { number: 1, result: b"\x05\x02G1", .. }));
+/// # Ok::<(), byproxy_proto::frame::FrameError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Reply<'a> {
     /// The call was done.
@@ -136,6 +176,16 @@ struct FaultHeader<'a> {
 ///
 /// # Errors
 /// [`FrameError::TooLarge`] as soon as the prefix is there, before any of the body is waited for.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy_proto::frame::split;
+///
+/// assert_eq!(split(&[2, 0, 0, 0, 7], 512)?, None, "a byte is still to come");
+/// assert_eq!(split(&[2, 0, 0, 0, 7, 8, 9], 512)?, Some([7, 8].as_slice()));
+/// # Ok::<(), byproxy_proto::frame::FrameError>(())
+/// ```
 #[inline]
 pub fn split(bytes: &[u8], limit: usize) -> Result<Option<&[u8]>, FrameError> {
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
@@ -152,6 +202,20 @@ pub fn split(bytes: &[u8], limit: usize) -> Result<Option<&[u8]>, FrameError> {
 ///
 /// # Errors
 /// What the function returns; the buffer is then as it was. [`Fault`]s with [`FaultCode::TooLarge`] when the body is over the limit.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy_proto::frame::{self, FrameError, Request};
+///
+/// let mut out = Vec::new();
+/// frame::write(&mut out, 512, |body| {
+///     Request::Goodbye.write(body);
+///     Ok::<(), FrameError>(())
+/// })?;
+/// assert_eq!(out, [1, 0, 0, 0, 5]);
+/// # Ok::<(), FrameError>(())
+/// ```
 #[inline]
 pub fn write<E: From<FrameError>>(
     out: &mut Vec<u8>,
@@ -180,6 +244,16 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// [`FrameError::Malformed`] or [`FrameError::UnknownOperation`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy_proto::frame::{FrameError, Request};
+    ///
+    /// assert!(matches!(Request::read(&[2, 7])?, Request::Confirm { number: 7 }));
+    /// assert_eq!(Request::read(b"garbage").unwrap_err(), FrameError::Malformed);
+    /// # Ok::<(), FrameError>(())
+    /// ```
     #[inline]
     pub fn read(body: &'a [u8]) -> Result<Self, FrameError> {
         let (&kind, rest) = body.split_first().ok_or(FrameError::Malformed)?;
@@ -211,6 +285,14 @@ impl<'a> Request<'a> {
     }
 
     /// Appends the body.
+    ///
+    /// ```
+    /// use byproxy_proto::frame::Request;
+    ///
+    /// let mut body = Vec::new();
+    /// Request::Decline { number: 7 }.write(&mut body);
+    /// assert_eq!(body, [3, 7]);
+    /// ```
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Call(call) => {
@@ -226,6 +308,18 @@ impl<'a> Request<'a> {
 }
 
 /// Appends the part of a call's body that stands before its arguments.
+///
+/// ```
+/// use byproxy_proto::frame::{Request, write_call_header};
+/// use byproxy_proto::op::Operation;
+/// use byproxy_proto::value::write_list_header;
+///
+/// let mut body = Vec::new();
+/// write_call_header(1, Operation::ListPop, 9, &mut body);
+/// write_list_header(&mut body, 0);
+/// assert!(matches!(Request::read(&body)?, Request::Call(call) if call.operation == Operation::ListPop));
+/// # Ok::<(), byproxy_proto::frame::FrameError>(())
+/// ```
 #[inline]
 pub fn write_call_header(number: u64, operation: Operation, object: u64, out: &mut Vec<u8>) {
     put(
@@ -244,6 +338,18 @@ impl<'a> Reply<'a> {
     ///
     /// # Errors
     /// [`FrameError::Malformed`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy_proto::frame::{FrameError, Reply};
+    /// use byproxy_proto::value::Limits;
+    ///
+    /// let reply = Reply::read(&[1, 7, 0, 2, 1], &Limits::default())?;
+    /// assert!(matches!(reply, Reply::Done { number: 7, result: [2, 1], .. }), "true");
+    /// assert_eq!(Reply::read(b"garbage", &Limits::default()).unwrap_err(), FrameError::Malformed);
+    /// # Ok::<(), FrameError>(())
+    /// ```
     #[inline]
     pub fn read(body: &'a [u8], limits: &Limits) -> Result<Self, FrameError> {
         let (&kind, rest) = body.split_first().ok_or(FrameError::Malformed)?;
@@ -289,6 +395,13 @@ impl<'a> Reply<'a> {
 }
 
 /// Appends the body of a [`Reply::Done`] up to its result, which the caller appends.
+///
+/// ```
+/// let mut body = Vec::new();
+/// byproxy_proto::frame::write_done_header(7, &[9], &mut body);
+/// byproxy_proto::value::write_none(&mut body);
+/// assert_eq!(body, [1, 7, 1, 9, 0]);
+/// ```
 #[inline]
 pub fn write_done_header(number: u64, handed: &[u64], out: &mut Vec<u8>) {
     put(DONE, &number, out);
@@ -296,6 +409,18 @@ pub fn write_done_header(number: u64, handed: &[u64], out: &mut Vec<u8>) {
 }
 
 /// Appends the body of a [`Reply::Fault`].
+///
+/// ```
+/// use byproxy_proto::fault::{Fault, FaultCode};
+/// use byproxy_proto::frame::{Reply, write_fault};
+/// use byproxy_proto::value::Limits;
+///
+/// let empty = Fault::new(FaultCode::Empty, "the queue has no item");
+/// let mut body = Vec::new();
+/// write_fault(7, &empty, &mut body);
+/// assert!(matches!(Reply::read(&body, &Limits::default())?, Reply::Fault { number: 7, fault } if fault == empty));
+/// # Ok::<(), byproxy_proto::frame::FrameError>(())
+/// ```
 pub fn write_fault(number: u64, fault: &Fault, out: &mut Vec<u8>) {
     put(
         FAULT,

@@ -17,6 +17,13 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const PROOF_BYTES_MAX: usize = 64;
 
 /// What a connection is for.
+///
+/// ```
+/// use byproxy_proto::handshake::{Hello, Purpose};
+///
+/// let lane = Hello::new(Purpose::Lane { session: 7, secret: 42 }, "");
+/// assert_ne!(lane.purpose, Purpose::Control);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
     /// Opens a session; the session lives as long as this connection.
@@ -31,6 +38,16 @@ pub enum Purpose {
 }
 
 /// What a client says first.
+///
+/// ```
+/// use byproxy_proto::handshake::{Hello, Purpose};
+///
+/// let hello = Hello::new(Purpose::Control, "clerk");
+/// let mut body = Vec::new();
+/// hello.write(&mut body);
+/// assert_eq!(Hello::read(&body)?, hello);
+/// # Ok::<(), byproxy_proto::frame::FrameError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello<'a> {
     /// [`MAGIC`].
@@ -46,6 +63,17 @@ pub struct Hello<'a> {
 }
 
 /// What a server answers when it lets the client in.
+///
+/// ```
+/// use byproxy_proto::handshake::{VERSION, Welcome};
+///
+/// let welcome =
+///     Welcome { version: VERSION, instance: 1, session: 2, secret: 3, frame_bytes_max: 1 << 20, proof: &[] };
+/// let mut body = Vec::new();
+/// welcome.write(&mut body);
+/// assert_eq!(Welcome::read(&body)?, Some(welcome));
+/// # Ok::<(), byproxy_proto::frame::FrameError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome<'a> {
     /// [`VERSION`].
@@ -66,6 +94,14 @@ const WELCOME: u8 = 0;
 
 impl<'a> Hello<'a> {
     /// A hello of this version.
+    ///
+    /// ```
+    /// use byproxy_proto::handshake::{Hello, NAME_BYTES_MAX, Purpose, VERSION};
+    ///
+    /// let long = "clerk".repeat(100);
+    /// let hello = Hello::new(Purpose::Control, &long);
+    /// assert_eq!((hello.version, hello.name.len()), (VERSION, NAME_BYTES_MAX), "a longer name is cut");
+    /// ```
     pub fn new(purpose: Purpose, name: &'a str) -> Self {
         Self {
             magic: MAGIC,
@@ -80,6 +116,15 @@ impl<'a> Hello<'a> {
     ///
     /// # Errors
     /// [`FrameError::Malformed`] for anything that is not a hello.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy_proto::frame::FrameError;
+    /// use byproxy_proto::handshake::Hello;
+    ///
+    /// assert_eq!(Hello::read(b"GET / HTTP/1.1"), Err(FrameError::Malformed));
+    /// ```
     pub fn read(body: &'a [u8]) -> Result<Self, FrameError> {
         let (hello, rest) = postcard::take_from_bytes::<Self>(body).map_err(|_| FrameError::Malformed)?;
         let sound = hello.magic == MAGIC
@@ -90,12 +135,27 @@ impl<'a> Hello<'a> {
     }
 
     /// The version in a body that may be another version's hello, if it is one at all.
+    ///
+    /// ```
+    /// use byproxy_proto::handshake::Hello;
+    ///
+    /// assert_eq!(Hello::peek_version(b"byproxy\0\x02 and whatever version 2 says"), Some(2));
+    /// assert_eq!(Hello::peek_version(b"GET / HTTP/1.1"), None);
+    /// ```
     pub fn peek_version(body: &[u8]) -> Option<u16> {
         let rest = body.strip_prefix(&MAGIC)?;
         postcard::take_from_bytes(rest).ok().map(|(version, _)| version)
     }
 
     /// Appends the body.
+    ///
+    /// ```
+    /// use byproxy_proto::handshake::{Hello, MAGIC, Purpose};
+    ///
+    /// let mut body = Vec::new();
+    /// Hello::new(Purpose::Control, "clerk").write(&mut body);
+    /// assert!(body.starts_with(&MAGIC));
+    /// ```
     pub fn write(&self, out: &mut Vec<u8>) {
         append(self, out);
     }
@@ -106,6 +166,17 @@ impl<'a> Welcome<'a> {
     ///
     /// # Errors
     /// [`FrameError::Malformed`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy_proto::fault::{Fault, FaultCode};
+    /// use byproxy_proto::{frame, handshake::Welcome};
+    ///
+    /// let mut refusal = Vec::new();
+    /// frame::write_fault(0, &Fault::new(FaultCode::Version, "this server speaks version 1"), &mut refusal);
+    /// assert_eq!(Welcome::read(&refusal), Ok(None));
+    /// ```
     pub fn read(body: &'a [u8]) -> Result<Option<Self>, FrameError> {
         let Some(fields) = body.strip_prefix(&[WELCOME]) else {
             return Ok(None);
@@ -119,6 +190,14 @@ impl<'a> Welcome<'a> {
     }
 
     /// Appends the body.
+    ///
+    /// ```
+    /// use byproxy_proto::handshake::{VERSION, Welcome};
+    ///
+    /// let mut body = Vec::new();
+    /// Welcome { version: VERSION, instance: 1, session: 2, secret: 3, frame_bytes_max: 4, proof: &[] }.write(&mut body);
+    /// assert_eq!(body, [0, 1, 1, 2, 3, 4, 0]);
+    /// ```
     pub fn write(&self, out: &mut Vec<u8>) {
         out.push(WELCOME);
         append(self, out);

@@ -4,6 +4,16 @@ use crate::value::{ListItems, Raw, some_prefix_needed};
 use std::time::Duration;
 
 /// The arguments of a call do not have the shape its operation declares.
+///
+/// ```
+/// use byproxy_proto::op::{ArgumentError, ListOp, Operation};
+/// use byproxy_proto::value::Raw;
+///
+/// // An empty list, where an index is wanted.
+/// let read = ListOp::read(Operation::ListGet, Raw::assume_checked(&[7, 0])).unwrap();
+/// let error = ArgumentError::Count { operation: "list.get", expected: 1, found: 0 };
+/// assert_eq!(read.unwrap_err(), error);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArgumentError {
     /// More or fewer arguments than the operation takes.
@@ -35,6 +45,15 @@ pub enum ArgumentError {
 }
 
 /// A type that an argument can be read into.
+///
+/// ```
+/// use byproxy_proto::op::Argument;
+/// use byproxy_proto::value::Raw;
+///
+/// let text = Raw::assume_checked(&[5, 2, b'G', b'1']);
+/// assert_eq!((<&str>::read(text), bool::read(text)), (Some("G1"), None));
+/// assert_eq!(bool::EXPECTED, "true or false");
+/// ```
 pub trait Argument<'a>: Sized {
     /// What the argument must be, for the error.
     const EXPECTED: &'static str;
@@ -102,6 +121,14 @@ impl<'a, T: Argument<'a>> Argument<'a> for Option<T> {
 }
 
 /// How long a call may wait: for ever, or so many nanoseconds, zero of which is a try.
+///
+/// ```
+/// use byproxy_proto::op::Wait;
+/// use std::time::Duration;
+///
+/// assert_eq!(Wait::at_most(Duration::ZERO), Wait::TRY);
+/// assert_eq!(Wait::at_most(Duration::MAX), Wait::FOREVER);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait(Option<u64>);
 
@@ -112,17 +139,36 @@ impl Wait {
     pub const TRY: Self = Self(Some(0));
 
     /// Waits at most this long. `Duration::MAX`, and all that exceeds 584 years, is for ever.
+    ///
+    /// ```
+    /// use byproxy_proto::op::Wait;
+    /// use std::time::Duration;
+    ///
+    /// assert_eq!(Wait::at_most(Duration::from_millis(1)).nanoseconds(), Some(1_000_000));
+    /// ```
     pub fn at_most(duration: Duration) -> Self {
         Self(u64::try_from(duration.as_nanos()).ok())
     }
 
     /// The nanoseconds to wait; nothing is for ever.
+    ///
+    /// ```
+    /// use byproxy_proto::op::Wait;
+    ///
+    /// assert_eq!((Wait::TRY.nanoseconds(), Wait::FOREVER.nanoseconds()), (Some(0), None));
+    /// ```
     #[inline]
     pub const fn nanoseconds(self) -> Option<u64> {
         self.0
     }
 
     /// Whether the call must be answered at once.
+    ///
+    /// ```
+    /// use byproxy_proto::op::Wait;
+    ///
+    /// assert!(Wait::TRY.is_try() && !Wait::FOREVER.is_try());
+    /// ```
     #[inline]
     pub const fn is_try(self) -> bool {
         matches!(self.0, Some(0))
@@ -145,21 +191,52 @@ impl<'a> Argument<'a> for Wait {
 }
 
 /// A List argument, to be walked item by item.
+///
+/// ```
+/// use byproxy_proto::op::{Argument, Items};
+/// use byproxy_proto::value::Raw;
+///
+/// let items = Items::read(Raw::assume_checked(&[7, 2, 2, 1, 2, 0])).unwrap();
+/// assert_eq!(items.iter().map(Raw::as_bool).collect::<Vec<_>>(), [Some(true), Some(false)]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Items<'a>(Raw<'a>);
 
 impl<'a> Items<'a> {
     /// The number of items.
+    ///
+    /// ```
+    /// use byproxy_proto::op::{Argument, Items};
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// let items = Items::read(Raw::assume_checked(&[7, 2, 2, 1, 2, 0])).unwrap();
+    /// assert_eq!(items.len(), 2);
+    /// ```
     pub fn len(&self) -> usize {
         self.0.list_items().map_or(0, |items| items.len())
     }
 
     /// Whether there are no items.
+    ///
+    /// ```
+    /// use byproxy_proto::op::{Argument, Items};
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// assert!(Items::read(Raw::assume_checked(&[7, 0])).unwrap().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The items in order.
+    ///
+    /// ```
+    /// use byproxy_proto::op::{Argument, Items};
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// let items = Items::read(Raw::assume_checked(&[7, 2, 2, 1, 2, 0])).unwrap();
+    /// assert!(items.iter().all(|item| item.as_bool().is_some()));
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = Raw<'a>> + Clone + use<'a> {
         self.0.list_items().into_iter().flatten()
     }
@@ -175,21 +252,52 @@ impl<'a> Argument<'a> for Items<'a> {
 }
 
 /// A Dict argument, to be walked pair by pair.
+///
+/// ```
+/// use byproxy_proto::op::{Argument, Pairs};
+/// use byproxy_proto::value::Raw;
+///
+/// let pairs = Pairs::read(Raw::assume_checked(&[8, 1, 5, 1, b'a', 2, 1])).unwrap();
+/// let (key, value) = pairs.iter().next().unwrap();
+/// assert_eq!((key.as_str(), value.as_bool()), (Some("a"), Some(true)));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Pairs<'a>(Raw<'a>);
 
 impl<'a> Pairs<'a> {
     /// The number of pairs.
+    ///
+    /// ```
+    /// use byproxy_proto::op::{Argument, Pairs};
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// assert_eq!(Pairs::read(Raw::assume_checked(&[8, 1, 5, 1, b'a', 2, 1])).unwrap().len(), 1);
+    /// ```
     pub fn len(&self) -> usize {
         self.0.dict_items().map_or(0, |pairs| pairs.len())
     }
 
     /// Whether there are no pairs.
+    ///
+    /// ```
+    /// use byproxy_proto::op::{Argument, Pairs};
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// assert!(Pairs::read(Raw::assume_checked(&[8, 0])).unwrap().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The pairs in order.
+    ///
+    /// ```
+    /// use byproxy_proto::op::{Argument, Pairs};
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// let pairs = Pairs::read(Raw::assume_checked(&[8, 1, 5, 1, b'a', 2, 1])).unwrap();
+    /// assert!(pairs.iter().all(|(key, _)| key.as_str() == Some("a")));
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (Raw<'a>, Raw<'a>)> + Clone + use<'a> {
         self.0.dict_items().into_iter().flatten()
     }
@@ -205,6 +313,17 @@ impl<'a> Argument<'a> for Pairs<'a> {
 }
 
 /// A call's arguments, as they are taken one by one.
+///
+/// ```
+/// use byproxy_proto::op::Arguments;
+/// use byproxy_proto::value::{self, Limits, Raw};
+///
+/// let bytes = value::to_vec(&(-1, "G1"), &Limits::default()).unwrap();
+/// let mut arguments = Arguments::open("list.set", Raw::assume_checked(&bytes), 2)?;
+/// assert_eq!(arguments.take::<i64>("index")?, -1);
+/// assert_eq!(arguments.take::<&str>("item")?, "G1");
+/// # Ok::<(), byproxy_proto::op::ArgumentError>(())
+/// ```
 #[derive(Debug)]
 pub struct Arguments<'a> {
     operation: &'static str,
@@ -213,6 +332,14 @@ pub struct Arguments<'a> {
 
 impl<'a> Arguments<'a> {
     /// Opens the arguments of a call, which must be one List of exactly `expected` items.
+    ///
+    /// ```
+    /// use byproxy_proto::op::{ArgumentError, Arguments};
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// let error = Arguments::open("list.get", Raw::assume_checked(&[0]), 1).unwrap_err();
+    /// assert_eq!(error, ArgumentError::NotAList { operation: "list.get" });
+    /// ```
     #[inline]
     pub fn open(operation: &'static str, raw: Raw<'a>, expected: usize) -> Result<Self, ArgumentError> {
         let items = raw.list_items().ok_or(ArgumentError::NotAList { operation })?;
@@ -227,6 +354,16 @@ impl<'a> Arguments<'a> {
     }
 
     /// Takes the next argument.
+    ///
+    /// ```
+    /// use byproxy_proto::op::Arguments;
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// let mut arguments = Arguments::open("list.get", Raw::assume_checked(&[7, 1, 2, 1]), 1)?;
+    /// let error = arguments.take::<i64>("index").unwrap_err();
+    /// assert_eq!(error.to_string(), "list.get: argument `index` must be a 64-bit integer");
+    /// # Ok::<(), byproxy_proto::op::ArgumentError>(())
+    /// ```
     #[inline]
     pub fn take<T: Argument<'a>>(&mut self, argument: &'static str) -> Result<T, ArgumentError> {
         let wrong = ArgumentError::Type {
@@ -252,6 +389,16 @@ macro_rules! arguments {
 
         impl<'a> $name<'a> {
             /// Reads the arguments of an operation of this noun; nothing if the operation is another noun's.
+            ///
+            /// ```
+            #[doc = concat!("use byproxy_proto::op::{", stringify!($name), ", Operation};")]
+            /// use byproxy_proto::value::Raw;
+            ///
+            /// let no_list = Raw::assume_checked(&[0]);
+            #[doc = concat!("let read = Operation::ALL.iter().filter_map(|&operation| ", stringify!($name), "::read(operation, no_list));")]
+            /// assert!(read.clone().count() < Operation::ALL.len(), "the others are another noun's");
+            /// assert!(read.clone().all(|arguments| arguments.is_err()), "arguments are one list, whatever the operation");
+            /// ```
             #[inline]
             pub fn read(
                 operation: $crate::op::Operation,

@@ -5,6 +5,16 @@ use crate::value::Raw;
 
 arguments! {
     /// An operation on a dict with its arguments.
+    ///
+    /// ```
+    /// use byproxy_proto::op::{DictOp, Operation};
+    /// use byproxy_proto::value::{self, Limits, Raw};
+    ///
+    /// let arguments = value::to_vec(&["G1"], &Limits::default())?;
+    /// let read = DictOp::read(Operation::DictGet, Raw::assume_checked(&arguments));
+    /// assert!(matches!(read, Some(Ok(DictOp::Get { key, .. })) if key.as_str() == Some("G1")));
+    /// # Ok::<(), value::EncodeError>(())
+    /// ```
     DictOp {
         Insert = DictInsert(key: Raw<'a>, value: Raw<'a>),
         Get = DictGet(key: Raw<'a>),

@@ -5,6 +5,16 @@ use crate::value::Raw;
 
 arguments! {
     /// An operation on a list with its arguments.
+    ///
+    /// ```
+    /// use byproxy_proto::op::{ListOp, Operation};
+    /// use byproxy_proto::value::{self, Limits, Raw};
+    ///
+    /// let arguments = value::to_vec(&(-1, "G1"), &Limits::default())?;
+    /// let read = ListOp::read(Operation::ListSet, Raw::assume_checked(&arguments));
+    /// assert!(matches!(read, Some(Ok(ListOp::Set { index: -1, item })) if item.as_str() == Some("G1")));
+    /// # Ok::<(), value::EncodeError>(())
+    /// ```
     ListOp {
         Append = ListAppend(item: Raw<'a>),
         Extend = ListExtend(items: Items<'a>),

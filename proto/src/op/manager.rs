@@ -8,6 +8,16 @@ arguments! {
     ///
     /// `Create` takes contents by kind: a list takes a List of items or nothing, a dict a Dict of pairs or nothing, a queue
     /// `[order, maxsize]`, a lock nothing.
+    ///
+    /// ```
+    /// use byproxy_proto::op::{ManagerOp, Operation};
+    /// use byproxy_proto::value::{self, Limits, Raw};
+    ///
+    /// let arguments = value::to_vec(&["sold"], &Limits::default())?;
+    /// let read = ManagerOp::read(Operation::Open, Raw::assume_checked(&arguments));
+    /// assert!(matches!(read, Some(Ok(ManagerOp::Open { name: "sold" }))));
+    /// # Ok::<(), value::EncodeError>(())
+    /// ```
     ManagerOp {
         Ping = Ping(),
         Create = Create(kind: u8, name: Option<&'a str>, contents: Raw<'a>),
@@ -23,6 +33,14 @@ arguments! {
 }
 
 /// In which order a queue gives its items.
+///
+/// ```
+/// use byproxy_proto::op::QueueOrder;
+/// use byproxy_proto::value::{Value, EncodeError};
+///
+/// assert_eq!(Value::of(&(QueueOrder::Lifo, 100))?.to_string(), "[1, 100]", "what creates a stack of 100");
+/// # Ok::<(), EncodeError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum QueueOrder {

@@ -19,6 +19,13 @@ pub use manager::{ManagerOp, QueueOrder};
 pub use queue::QueueOp;
 
 /// What the server, the client and the documentation need to know about an operation beyond its name.
+///
+/// ```
+/// use byproxy_proto::op::Operation;
+///
+/// let get = Operation::QueueGet.properties();
+/// assert!(get.may_block && get.delivers);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "four independent facts, not a state")]
 pub struct Properties {
@@ -38,6 +45,13 @@ pub const RESULT_LEVELS_MAX: u32 = 2;
 macro_rules! operations {
     ($($noun:ident = $high:literal { $( #[doc = $doc:literal] $variant:ident = $low:literal, $name:literal $(, $property:ident)* ; )* })*) => {
         /// One operation of one kind of object. The code is the noun's number times 256 plus the operation's own.
+        ///
+        /// ```
+        /// use byproxy_proto::op::Operation;
+        ///
+        /// assert_eq!(Operation::ListPop as u16, 0x103);
+        /// assert!(Operation::ALL.iter().all(|&operation| Operation::from_code(operation as u16) == Some(operation)));
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u16)]
         pub enum Operation {
@@ -49,6 +63,13 @@ macro_rules! operations {
             pub const ALL: &'static [Operation] = &[$($(Operation::$variant,)*)*];
 
             /// The operation with this code, if there is one.
+            ///
+            /// ```
+            /// use byproxy_proto::op::Operation;
+            ///
+            /// assert_eq!(Operation::from_code(0x103), Some(Operation::ListPop));
+            /// assert_eq!(Operation::from_code(0xffff), None);
+            /// ```
             pub const fn from_code(code: u16) -> Option<Self> {
                 match (code >> 8, code & 0xff) {
                     $($( ($high, $low) => Some(Operation::$variant), )*)*
@@ -57,17 +78,33 @@ macro_rules! operations {
             }
 
             /// The noun and method as users read them, such as `list.append`.
+            ///
+            /// ```
+            /// assert_eq!(byproxy_proto::op::Operation::ListPop.name(), "list.pop");
+            /// ```
             pub const fn name(self) -> &'static str {
                 match self { $($( Operation::$variant => $name, )*)* }
             }
 
             /// One sentence on what the operation does.
+            ///
+            /// ```
+            /// use byproxy_proto::op::Operation;
+            ///
+            /// assert_eq!(Operation::Ping.description(), "Answers with nothing; the server is there.");
+            /// ```
             pub fn description(self) -> &'static str {
                 match self { $($( Operation::$variant => $doc.trim_ascii(), )*)* }
             }
 
             /// How many levels stand around the values in the call's arguments: their one list, and where several values come as
             /// one argument, that. A value may be as deep as the limit inside of them.
+            ///
+            /// ```
+            /// use byproxy_proto::op::Operation;
+            ///
+            /// assert_eq!((Operation::ListAppend.levels(), Operation::ListExtend.levels()), (1, 2));
+            /// ```
             pub const fn levels(self) -> u32 {
                 match self {
                     Operation::Create
@@ -81,6 +118,14 @@ macro_rules! operations {
             }
 
             /// What is known about the operation before it runs.
+            ///
+            /// ```
+            /// use byproxy_proto::op::Operation;
+            ///
+            /// let changing = Operation::ALL.iter().filter(|operation| operation.properties().mutates);
+            /// assert!(changing.clone().any(|&operation| operation == Operation::ListAppend));
+            /// assert!(changing.clone().all(|&operation| operation != Operation::ListGet));
+            /// ```
             pub const fn properties(self) -> Properties {
                 match self {
                     $($( Operation::$variant => {

@@ -5,6 +5,16 @@ use crate::value::Raw;
 
 arguments! {
     /// An operation on a queue with its arguments.
+    ///
+    /// ```
+    /// use byproxy_proto::op::{Operation, QueueOp, Wait};
+    /// use byproxy_proto::value::{self, Limits, Raw};
+    ///
+    /// let arguments = value::to_vec(&[Wait::TRY], &Limits::default())?;
+    /// let read = QueueOp::read(Operation::QueueGet, Raw::assume_checked(&arguments));
+    /// assert!(matches!(read, Some(Ok(QueueOp::Get { wait: Wait::TRY }))));
+    /// # Ok::<(), value::EncodeError>(())
+    /// ```
     QueueOp {
         Put = QueuePut(item: Raw<'a>, wait: Wait),
         PutMany = QueuePutMany(items: Items<'a>, wait: Wait),

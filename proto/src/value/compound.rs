@@ -6,6 +6,19 @@ use super::error::EncodeError;
 use super::ser::Serializer;
 
 /// A list or dict that is being written.
+///
+/// ```
+/// use byproxy_proto::value::{EncodeError, Limits, Serializer};
+/// use serde::ser::{SerializeSeq, Serializer as _};
+///
+/// let mut out = Vec::new();
+/// let mut serializer = Serializer::new(&mut out, &Limits::default());
+/// let mut list = (&mut serializer).serialize_seq(None)?;
+/// list.serialize_element(&true)?;
+/// SerializeSeq::end(list)?;
+/// assert_eq!(out, [7, 1, 2, 1]);
+/// # Ok::<(), EncodeError>(())
+/// ```
 #[derive(Debug)]
 pub struct Compound<'s, 'a> {
     serializer: &'s mut Serializer<'a>,

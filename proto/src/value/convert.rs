@@ -22,6 +22,15 @@ impl Value {
     }
 
     /// This value as any type that owns what it holds.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Value;
+    ///
+    /// let trains = Value::from([("G1", Value::from(7))]);
+    /// assert!(trains.to::<Vec<(String, u8)>>().is_err(), "a dict is no list");
+    /// assert_eq!(trains.to::<std::collections::HashMap<String, u8>>()?["G1"], 7);
+    /// # Ok::<(), byproxy_proto::value::DecodeError>(())
+    /// ```
     pub fn to<T: serde::de::DeserializeOwned>(&self) -> Result<T, DecodeError> {
         let refused = |error: EncodeError| <DecodeError as serde::de::Error>::custom(error);
         let bytes = to_vec(self, &Limits::DEFAULT).map_err(refused)?;

@@ -63,6 +63,14 @@ const WRAPPERS_MAX: u32 = 256;
 
 impl<'de> Deserializer<'de> {
     /// A deserializer over `bytes`.
+    ///
+    /// ```
+    /// use byproxy_proto::value::{Deserializer, Limits};
+    ///
+    /// let mut deserializer = Deserializer::new(&[5, 2, b'G', b'1'], &Limits::default());
+    /// assert_eq!(deserializer.take::<&str>()?, "G1");
+    /// # Ok::<(), byproxy_proto::value::DecodeError>(())
+    /// ```
     pub fn new(bytes: &'de [u8], limits: &Limits) -> Self {
         Self {
             reader: Reader::new(bytes),
@@ -74,6 +82,15 @@ impl<'de> Deserializer<'de> {
     }
 
     /// Reads one value from the front and leaves the rest. After an error the rest is empty.
+    ///
+    /// ```
+    /// use byproxy_proto::value::{Deserializer, Limits};
+    ///
+    /// let mut deserializer = Deserializer::new(&[2, 1, 0xff], &Limits::default());
+    /// assert!(deserializer.take::<bool>()?);
+    /// assert!(deserializer.take::<bool>().is_err(), "no value begins so");
+    /// # Ok::<(), byproxy_proto::value::DecodeError>(())
+    /// ```
     pub fn take<T: Deserialize<'de>>(&mut self) -> Result<T, DecodeError> {
         let before = self.reader.rest.len();
         (self.open, self.wrappers, self.memory_left) = (0, 0, self.limits.memory);
@@ -90,6 +107,15 @@ impl<'de> Deserializer<'de> {
     }
 
     /// The bytes not yet read.
+    ///
+    /// ```
+    /// use byproxy_proto::value::{Deserializer, Limits};
+    ///
+    /// let mut deserializer = Deserializer::new(&[2, 1, 0, 0], &Limits::default());
+    /// deserializer.take::<bool>()?;
+    /// assert_eq!(deserializer.rest(), [0, 0]);
+    /// # Ok::<(), byproxy_proto::value::DecodeError>(())
+    /// ```
     pub fn rest(&self) -> &'de [u8] {
         self.reader.rest
     }

@@ -9,6 +9,13 @@ use std::fmt;
 use serde::{de, ser};
 
 /// A value could not be written.
+///
+/// ```
+/// use byproxy_proto::value::{self, EncodeError, Limits};
+///
+/// let flat = Limits { depth: 2, ..Limits::default() };
+/// assert_eq!(value::to_vec(&[[1]], &flat), Err(EncodeError::TooDeep { limit: 2 }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -74,6 +81,13 @@ pub(crate) enum Step {
 }
 
 /// What was wrong with a value that could not be read.
+///
+/// ```
+/// use byproxy_proto::value::{self, DecodeErrorKind, Limits};
+///
+/// let error = value::from_slice::<bool>(&[0], &Limits::default()).unwrap_err();
+/// assert!(matches!(error.kind(), DecodeErrorKind::WrongType { expected, .. } if expected.contains("bool")));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeErrorKind {
@@ -111,6 +125,13 @@ pub enum DecodeErrorKind {
 }
 
 /// How bytes fail to be a value in canonical form.
+///
+/// ```
+/// use byproxy_proto::value::{DecodeErrorKind, Limits, Malformed, Raw};
+///
+/// let error = Raw::check(&[2, 7], &Limits::default()).unwrap_err();
+/// assert_eq!(error.kind(), &DecodeErrorKind::Malformed(Malformed::Bool(7)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
@@ -142,16 +163,40 @@ pub enum Malformed {
 
 impl DecodeError {
     /// What was wrong.
+    ///
+    /// ```
+    /// use byproxy_proto::value::{DecodeErrorKind, Limits, Malformed, Raw};
+    ///
+    /// let error = Raw::check(&[5, 9, b'G'], &Limits::default()).unwrap_err();
+    /// assert_eq!(error.kind(), &DecodeErrorKind::Malformed(Malformed::CutShort));
+    /// ```
     pub fn kind(&self) -> &DecodeErrorKind {
         &self.0.kind
     }
 
     /// Where, seen from the outermost value: `[3].price`; empty when it is that value itself.
+    ///
+    /// ```
+    /// use byproxy_proto::value::{self, Limits, Value};
+    ///
+    /// let trains = Value::from([("G1", Value::from(7)), ("G2", Value::from("seven"))]);
+    /// let error = trains.to::<std::collections::BTreeMap<String, u32>>().unwrap_err();
+    /// assert_eq!(error.path(), ".G2");
+    /// ```
     pub fn path(&self) -> String {
         self.0.path.iter().rev().map(ToString::to_string).collect()
     }
 
     /// Whether the bytes were no acceptable value at all (as opposed to a value of another type than the one asked for).
+    ///
+    /// ```
+    /// use byproxy_proto::value::{self, Limits};
+    ///
+    /// let text = value::to_vec("G1", &Limits::default())?;
+    /// assert!(!value::from_slice::<u32>(&text, &Limits::default()).unwrap_err().is_malformed());
+    /// assert!(value::from_slice::<u32>(b"garbage", &Limits::default()).unwrap_err().is_malformed());
+    /// # Ok::<(), value::EncodeError>(())
+    /// ```
     pub fn is_malformed(&self) -> bool {
         use DecodeErrorKind::{Malformed, TooDeep, TooLarge};
         matches!(self.kind(), Malformed(_) | TooDeep { .. } | TooLarge { .. })

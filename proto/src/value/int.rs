@@ -20,6 +20,14 @@ pub struct Int {
 
 impl Int {
     /// The integer with this sign and magnitude; `None` for one below −2^127. Minus zero is zero.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Int;
+    ///
+    /// assert_eq!(Int::new(true, 3), Some(Int::from(-3)));
+    /// assert_eq!(Int::new(true, 0), Int::new(false, 0));
+    /// assert_eq!(Int::new(true, u128::MAX), None);
+    /// ```
     pub const fn new(negative: bool, magnitude: u128) -> Option<Self> {
         if negative && magnitude > 1 << 127 {
             return None;
@@ -31,11 +39,23 @@ impl Int {
     }
 
     /// Whether it is below zero.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Int;
+    ///
+    /// assert!(Int::from(-3).is_negative());
+    /// ```
     pub const fn is_negative(self) -> bool {
         self.negative
     }
 
     /// Its distance from zero.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Int;
+    ///
+    /// assert_eq!(Int::from(i128::MIN).magnitude(), 1 << 127);
+    /// ```
     pub const fn magnitude(self) -> u128 {
         self.magnitude
     }
@@ -99,6 +119,12 @@ impl Ord for Int {
 }
 
 /// The integer does not fit the type asked for.
+///
+/// ```
+/// use byproxy_proto::value::{Int, IntOutOfRange};
+///
+/// assert_eq!(u8::try_from(Int::from(300)), Err(IntOutOfRange));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("integer out of range")]
 pub struct IntOutOfRange;

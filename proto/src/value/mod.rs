@@ -94,6 +94,13 @@ pub enum Value {
 
 impl Value {
     /// `Some(value)`: marked where it needs to be, else `value` itself.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Value;
+    ///
+    /// assert_eq!(Value::some(Value::from(7)), Value::from(7));
+    /// assert_ne!(Value::some(Value::None), Value::None);
+    /// ```
     #[must_use]
     pub fn some(value: Value) -> Value {
         match value {
@@ -103,6 +110,12 @@ impl Value {
     }
 
     /// What messages call a value of this type: `str`, `list`, …
+    ///
+    /// ```
+    /// use byproxy_proto::value::Value;
+    ///
+    /// assert_eq!(Value::from("G1").type_name(), "str");
+    /// ```
     pub fn type_name(&self) -> &'static str {
         tag::name(match self.without_needless_some() {
             Self::None => tag::NONE,
@@ -119,6 +132,14 @@ impl Value {
     }
 
     /// The value under this string key, if this is a dict that has it.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Value;
+    ///
+    /// let train = Value::from([("number", Value::from("G101")), ("seats", Value::from(7))]);
+    /// assert_eq!(train.get("seats"), Some(&Value::from(7)));
+    /// assert_eq!(train.get("driver"), None);
+    /// ```
     pub fn get(&self, key: &str) -> Option<&Value> {
         let Self::Dict(pairs) = self else { return None };
         pairs

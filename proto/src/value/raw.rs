@@ -31,6 +31,13 @@ pub struct Raw<'a>(&'a [u8]);
 
 impl<'a> Raw<'a> {
     /// Checks that `bytes` are one value, all of them.
+    ///
+    /// ```
+    /// use byproxy_proto::value::{Limits, Raw};
+    ///
+    /// assert!(Raw::check(&[2, 1], &Limits::default()).is_ok());
+    /// assert!(Raw::check(&[2, 1, 0], &Limits::default()).is_err(), "a byte follows it");
+    /// ```
     #[inline]
     pub fn check(bytes: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
         let (raw, rest) = Self::take(bytes, limits)?;
@@ -42,6 +49,14 @@ impl<'a> Raw<'a> {
     }
 
     /// Checks the one value at the front of `bytes`; the second half is what follows it.
+    ///
+    /// ```
+    /// use byproxy_proto::value::{Limits, Raw};
+    ///
+    /// let (raw, rest) = Raw::take(&[2, 1, 99], &Limits::default())?;
+    /// assert_eq!((raw.as_bool(), rest), (Some(true), [99].as_slice()));
+    /// # Ok::<(), byproxy_proto::value::DecodeError>(())
+    /// ```
     #[inline]
     pub fn take(bytes: &'a [u8], limits: &Limits) -> Result<(Self, &'a [u8]), DecodeError> {
         let len = walk(bytes, limits, |_| {})?;
@@ -50,46 +65,99 @@ impl<'a> Raw<'a> {
     }
 
     /// Takes bytes that were checked before, or written by this module. Others give wrong answers, not undefined ones.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// assert_eq!(Raw::assume_checked(&[2, 1]).as_bool(), Some(true));
+    /// assert_eq!(Raw::assume_checked(b"garbage").as_bool(), None);
+    /// ```
     #[inline]
     pub const fn assume_checked(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
     /// The value's bytes.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// assert_eq!(Raw::assume_checked(&[2, 1]).bytes(), [2, 1]);
+    /// ```
     #[inline]
     pub const fn bytes(self) -> &'a [u8] {
         self.0
     }
 
     /// Reads the value as `T`.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// let raw = Raw::assume_checked(&[5, 2, b'G', b'1']);
+    /// assert_eq!(raw.decode::<String>()?, "G1");
+    /// assert!(raw.decode::<bool>().is_err());
+    /// # Ok::<(), byproxy_proto::value::DecodeError>(())
+    /// ```
     #[inline]
     pub fn decode<T: Deserialize<'a>>(self) -> Result<T, DecodeError> {
         from_slice(self.0, &self.own_limits())
     }
 
     /// The value as a tree.
+    ///
+    /// ```
+    /// use byproxy_proto::value::{Raw, Value};
+    ///
+    /// assert_eq!(Raw::assume_checked(&[2, 1]).to_value()?, Value::Bool(true));
+    /// # Ok::<(), byproxy_proto::value::DecodeError>(())
+    /// ```
     pub fn to_value(self) -> Result<Value, DecodeError> {
         self.decode()
     }
 
     /// What messages call a value of this type: `str`, `list`, …
+    ///
+    /// ```
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// assert_eq!(Raw::assume_checked(&[7, 0]).type_name(), "list");
+    /// ```
     pub fn type_name(self) -> &'static str {
         tag::name(self.tag())
     }
 
     /// Whether it is `None`.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// assert!(Raw::assume_checked(&[0]).is_none());
+    /// ```
     #[inline]
     pub fn is_none(self) -> bool {
         self.tag() == tag::NONE
     }
 
     /// The boolean, if it is one.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// assert_eq!(Raw::assume_checked(&[2, 1]).as_bool(), Some(true));
+    /// ```
     #[inline]
     pub fn as_bool(self) -> Option<bool> {
         self.after(tag::BOOL)?.boolean().ok()
     }
 
     /// The integer, if it is one that fits.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// assert_eq!(Raw::assume_checked(&[3, 1, 7]).as_int(), Some(-7));
+    /// ```
     #[inline]
     pub fn as_int(self) -> Option<i128> {
         let (negative, magnitude) = self.after(tag::INT)?.int().ok()?;
@@ -101,30 +169,64 @@ impl<'a> Raw<'a> {
     }
 
     /// The float, if it is one. An integer is none.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// assert_eq!(Raw::assume_checked(&[4, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f]).as_float(), Some(1.5));
+    /// assert_eq!(Raw::assume_checked(&[3, 0, 7]).as_float(), None);
+    /// ```
     #[inline]
     pub fn as_float(self) -> Option<f64> {
         self.after(tag::FLOAT)?.float().ok()
     }
 
     /// The string, if it is one.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// assert_eq!(Raw::assume_checked(&[5, 2, b'G', b'1']).as_str(), Some("G1"));
+    /// ```
     #[inline]
     pub fn as_str(self) -> Option<&'a str> {
         self.after(tag::STR)?.string().ok()
     }
 
     /// The bytes, if it is a bytes value.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// assert_eq!(Raw::assume_checked(&[6, 2, 7, 8]).as_bytes(), Some([7, 8].as_slice()));
+    /// ```
     #[inline]
     pub fn as_bytes(self) -> Option<&'a [u8]> {
         self.after(tag::BYTES)?.bytes_counted().ok()
     }
 
     /// The token, if it is a proxy.
+    ///
+    /// ```
+    /// use byproxy_proto::value::{Kind, Raw, Token};
+    ///
+    /// let token = Token { instance: 1, object: 9, kind: Kind::LIST };
+    /// assert_eq!(Raw::assume_checked(&[9, 1, 9, 1]).as_token(), Some(token));
+    /// ```
     #[inline]
     pub fn as_token(self) -> Option<Token> {
         Token::read_body(&mut self.after(tag::PROXY)?).ok()
     }
 
     /// The elements, if it is a list.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// let items = Raw::assume_checked(&[7, 2, 2, 1, 0]).list_items().unwrap();
+    /// assert_eq!(items.map(Raw::type_name).collect::<Vec<_>>(), ["bool", "None"]);
+    /// assert!(Raw::assume_checked(&[2, 1]).list_items().is_none());
+    /// ```
     #[inline]
     pub fn list_items(self) -> Option<ListItems<'a>> {
         let mut reader = self.after(tag::LIST)?;
@@ -133,6 +235,14 @@ impl<'a> Raw<'a> {
     }
 
     /// The pairs in their order, if it is a dict.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// let pairs = Raw::assume_checked(&[8, 1, 5, 1, b'a', 2, 1]).dict_items().unwrap();
+    /// let pairs: Vec<_> = pairs.map(|(key, value)| (key.as_str(), value.as_bool())).collect();
+    /// assert_eq!(pairs, [(Some("a"), Some(true))]);
+    /// ```
     #[inline]
     pub fn dict_items(self) -> Option<DictItems<'a>> {
         let mut reader = self.after(tag::DICT)?;
@@ -141,6 +251,13 @@ impl<'a> Raw<'a> {
     }
 
     /// Every proxy in it, however deep, in order; the same object as often as it occurs.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// let two_in_a_list = Raw::assume_checked(&[7, 2, 9, 1, 9, 1, 9, 1, 10, 2]);
+    /// assert_eq!(two_in_a_list.tokens().map(|token| token.object).collect::<Vec<_>>(), [9, 10]);
+    /// ```
     #[inline]
     pub fn tokens(self) -> Tokens<'a> {
         Tokens {
@@ -149,6 +266,13 @@ impl<'a> Raw<'a> {
     }
 
     /// Whether there is any proxy in it.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// assert!(Raw::assume_checked(&[7, 1, 9, 1, 9, 1]).has_tokens());
+    /// assert!(!Raw::assume_checked(&[7, 0]).has_tokens());
+    /// ```
     #[inline]
     pub fn has_tokens(self) -> bool {
         self.tokens().next().is_some()
@@ -224,6 +348,15 @@ impl fmt::Debug for Raw<'_> {
 }
 
 /// The elements of an encoded list.
+///
+/// ```
+/// use byproxy_proto::value::Raw;
+///
+/// let mut items = Raw::assume_checked(&[7, 2, 2, 1, 0]).list_items().unwrap();
+/// assert_eq!(items.len(), 2);
+/// assert_eq!(items.next().and_then(Raw::as_bool), Some(true));
+/// assert_eq!(items.len(), 1);
+/// ```
 #[derive(Debug, Clone)]
 pub struct ListItems<'a> {
     reader: Reader<'a>,
@@ -251,6 +384,13 @@ impl<'a> Iterator for ListItems<'a> {
 impl ExactSizeIterator for ListItems<'_> {}
 
 /// The pairs of an encoded dict.
+///
+/// ```
+/// use byproxy_proto::value::Raw;
+///
+/// let pairs = Raw::assume_checked(&[8, 1, 5, 1, b'a', 2, 1]).dict_items().unwrap();
+/// assert_eq!(pairs.len(), 1);
+/// ```
 #[derive(Debug, Clone)]
 pub struct DictItems<'a>(ListItems<'a>);
 
@@ -270,6 +410,12 @@ impl<'a> Iterator for DictItems<'a> {
 impl ExactSizeIterator for DictItems<'_> {}
 
 /// The proxies in an encoded value.
+///
+/// ```
+/// use byproxy_proto::value::Raw;
+///
+/// assert_eq!(Raw::assume_checked(&[7, 1, 9, 1, 9, 1]).tokens().count(), 1);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tokens<'a> {
     reader: Reader<'a>,

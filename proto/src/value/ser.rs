@@ -33,6 +33,13 @@ pub fn to_writer<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, limits: &L
 }
 
 /// The encoding of `value`.
+///
+/// ```
+/// use byproxy_proto::value::{self, Limits};
+///
+/// assert_eq!(value::to_vec("G1", &Limits::default())?, [5, 2, b'G', b'1']);
+/// # Ok::<(), value::EncodeError>(())
+/// ```
 pub fn to_vec<T: Serialize + ?Sized>(value: &T, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
     let mut out = Vec::new();
     to_writer(value, &mut out, limits)?;
@@ -73,6 +80,15 @@ const WRAPPERS_MAX: u32 = 256;
 
 impl<'a> Serializer<'a> {
     /// A serializer that appends to `out`.
+    ///
+    /// ```
+    /// use byproxy_proto::value::{Limits, Serializer};
+    ///
+    /// let mut out = vec![0xff];
+    /// Serializer::new(&mut out, &Limits::default()).write(&true)?;
+    /// assert_eq!(out, [0xff, 2, 1]);
+    /// # Ok::<(), byproxy_proto::value::EncodeError>(())
+    /// ```
     pub fn new(out: &'a mut Vec<u8>, limits: &Limits) -> Self {
         let start = out.len();
         Self {
@@ -86,6 +102,17 @@ impl<'a> Serializer<'a> {
     }
 
     /// Writes one value.
+    ///
+    /// ```
+    /// use byproxy_proto::value::{Limits, Serializer};
+    ///
+    /// let small = Limits { bytes: 4, ..Limits::default() };
+    /// let mut out = Vec::new();
+    /// let mut serializer = Serializer::new(&mut out, &small);
+    /// serializer.write("G1")?;
+    /// assert!(serializer.write("G2").is_err(), "the limit is for both together");
+    /// # Ok::<(), byproxy_proto::value::EncodeError>(())
+    /// ```
     pub fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         value.serialize(&mut *self)?;
         match self.failed.take() {

@@ -41,6 +41,12 @@ pub struct Token {
 /// What kind of object a token names.
 ///
 /// Every byte is a kind, so that a value that holds a proxy of a later version passes through an older one unharmed.
+///
+/// ```
+/// use byproxy_proto::value::Kind;
+///
+/// assert_eq!(Kind(3), Kind::QUEUE);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind(pub u8);
 
@@ -55,6 +61,13 @@ impl Kind {
     pub const LOCK: Kind = Kind(4);
 
     /// The kind's name, `None` for one this version does not know.
+    ///
+    /// ```
+    /// use byproxy_proto::value::Kind;
+    ///
+    /// assert_eq!(Kind::QUEUE.name(), Some("queue"));
+    /// assert_eq!(Kind(200).name(), None);
+    /// ```
     pub const fn name(self) -> Option<&'static str> {
         match self {
             Self::LIST => Some("list"),

@@ -6,12 +6,24 @@
 use super::{Token, tag};
 
 /// Appends `None`.
+///
+/// ```
+/// let mut out = Vec::new();
+/// byproxy_proto::value::write_none(&mut out);
+/// assert_eq!(out, [0]);
+/// ```
 #[inline]
 pub fn write_none(out: &mut Vec<u8>) {
     out.push(tag::NONE);
 }
 
 /// Appends a boolean.
+///
+/// ```
+/// let mut out = Vec::new();
+/// byproxy_proto::value::write_bool(&mut out, true);
+/// assert_eq!(out, [2, 1]);
+/// ```
 #[inline]
 pub fn write_bool(out: &mut Vec<u8>, value: bool) {
     out.extend_from_slice(&[tag::BOOL, u8::from(value)]);
@@ -30,6 +42,12 @@ pub fn write_int(out: &mut Vec<u8>, value: i128) {
 }
 
 /// Appends a non-negative integer.
+///
+/// ```
+/// let mut out = Vec::new();
+/// byproxy_proto::value::write_uint(&mut out, 300);
+/// assert_eq!(out, [3, 0, 0xac, 0x02]);
+/// ```
 #[inline]
 pub fn write_uint(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&[tag::INT, 0]);
@@ -37,6 +55,12 @@ pub fn write_uint(out: &mut Vec<u8>, value: u64) {
 }
 
 /// Appends a float.
+///
+/// ```
+/// let mut out = Vec::new();
+/// byproxy_proto::value::write_float(&mut out, 1.5);
+/// assert_eq!(out, [4, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f]);
+/// ```
 #[inline]
 pub fn write_float(out: &mut Vec<u8>, value: f64) {
     out.push(tag::FLOAT);
@@ -44,6 +68,12 @@ pub fn write_float(out: &mut Vec<u8>, value: f64) {
 }
 
 /// Appends a string.
+///
+/// ```
+/// let mut out = Vec::new();
+/// byproxy_proto::value::write_str(&mut out, "票");
+/// assert_eq!(out, [5, 3, 0xe7, 0xa5, 0xa8]);
+/// ```
 #[inline]
 pub fn write_str(out: &mut Vec<u8>, value: &str) {
     out.push(tag::STR);
@@ -52,6 +82,12 @@ pub fn write_str(out: &mut Vec<u8>, value: &str) {
 }
 
 /// Appends bytes.
+///
+/// ```
+/// let mut out = Vec::new();
+/// byproxy_proto::value::write_bytes(&mut out, &[7, 8]);
+/// assert_eq!(out, [6, 2, 7, 8]);
+/// ```
 #[inline]
 pub fn write_bytes(out: &mut Vec<u8>, value: &[u8]) {
     out.push(tag::BYTES);
@@ -60,6 +96,14 @@ pub fn write_bytes(out: &mut Vec<u8>, value: &[u8]) {
 }
 
 /// Appends a proxy token.
+///
+/// ```
+/// use byproxy_proto::value::{Kind, Token, write_token};
+///
+/// let mut out = Vec::new();
+/// write_token(&mut out, Token { instance: 1, object: 300, kind: Kind::LIST });
+/// assert_eq!(out, [9, 1, 0xac, 0x02, 1]);
+/// ```
 #[inline]
 pub fn write_token(out: &mut Vec<u8>, token: Token) {
     out.push(tag::PROXY);
@@ -67,6 +111,17 @@ pub fn write_token(out: &mut Vec<u8>, token: Token) {
 }
 
 /// Appends the header of a list; exactly `count` encoded values must follow.
+///
+/// ```
+/// use byproxy_proto::value::{Limits, from_slice, write_bool, write_list_header};
+///
+/// let mut out = Vec::new();
+/// write_list_header(&mut out, 2);
+/// write_bool(&mut out, true);
+/// write_bool(&mut out, false);
+/// assert_eq!(from_slice::<Vec<bool>>(&out, &Limits::default())?, [true, false]);
+/// # Ok::<(), byproxy_proto::value::DecodeError>(())
+/// ```
 #[inline]
 pub fn write_list_header(out: &mut Vec<u8>, count: usize) {
     out.push(tag::LIST);
@@ -74,6 +129,17 @@ pub fn write_list_header(out: &mut Vec<u8>, count: usize) {
 }
 
 /// Appends the header of a dict; exactly `count` pairs of encoded key and encoded value must follow.
+///
+/// ```
+/// use byproxy_proto::value::{Limits, Value, from_slice, write_dict_header, write_str, write_uint};
+///
+/// let mut out = Vec::new();
+/// write_dict_header(&mut out, 1);
+/// write_str(&mut out, "seats");
+/// write_uint(&mut out, 7);
+/// assert_eq!(from_slice::<Value>(&out, &Limits::default())?.to_string(), "{'seats': 7}");
+/// # Ok::<(), byproxy_proto::value::DecodeError>(())
+/// ```
 #[inline]
 pub fn write_dict_header(out: &mut Vec<u8>, count: usize) {
     out.push(tag::DICT);
@@ -81,6 +147,17 @@ pub fn write_dict_header(out: &mut Vec<u8>, count: usize) {
 }
 
 /// Appends `Some(value)` for a value that is encoded already: the tag Some only where it is needed.
+///
+/// ```
+/// use byproxy_proto::value::{Limits, from_slice, write_some};
+///
+/// let (mut seven, mut none) = (Vec::new(), Vec::new());
+/// write_some(&mut seven, &[3, 0, 7]);
+/// write_some(&mut none, &[0]);
+/// assert_eq!(seven, [3, 0, 7]);
+/// assert_eq!(from_slice::<Option<Option<u8>>>(&none, &Limits::default())?, Some(None));
+/// # Ok::<(), byproxy_proto::value::DecodeError>(())
+/// ```
 #[inline]
 pub fn write_some(out: &mut Vec<u8>, encoded: &[u8]) {
     if some_prefix_needed(encoded) {
@@ -90,6 +167,13 @@ pub fn write_some(out: &mut Vec<u8>, encoded: &[u8]) {
 }
 
 /// Whether `Some(x)` needs the tag Some before the encoded `x`: only when `x` begins with None or Some.
+///
+/// ```
+/// use byproxy_proto::value::some_prefix_needed;
+///
+/// assert!(some_prefix_needed(&[0]), "Some(None) is not None");
+/// assert!(!some_prefix_needed(&[2, 1]), "Some(true) is true");
+/// ```
 #[inline]
 pub fn some_prefix_needed(encoded: &[u8]) -> bool {
     matches!(encoded.first(), Some(&(tag::NONE | tag::SOME)))
