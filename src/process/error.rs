@@ -9,6 +9,25 @@ use std::time::Duration;
 use super::report::Cause;
 
 /// Why a process could not be started. Whatever had been started by then is gone again.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::Process;
+/// use byproxy::process::SpawnError;
+///
+/// fn daemon() {
+///     let refused = Process::spawn(|| (), ()).unwrap_err();
+///     assert!(matches!(refused, SpawnError::DaemonChild));
+///     assert!(refused.to_string().contains("daemon(false)"), "the message says what to do");
+/// }
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     byproxy::init();
+///     Process::builder().daemon(true).spawn(daemon, ())?.join()?;
+///     Ok(())
+/// }
+/// ```
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum SpawnError {
@@ -89,6 +108,21 @@ impl fmt::Debug for SpawnError {
 }
 
 /// A child process that ended badly: by a signal, with an exit code other than zero, by a panic.
+///
+/// # Examples
+///
+/// ```
+/// fn sell(left: u32) -> Result<(), String> {
+///     left.checked_sub(1).map(drop).ok_or("sold out".to_owned())
+/// }
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     byproxy::init();
+///     let failed = byproxy::Process::spawn(sell, (0,))?.join().unwrap_err();
+///     assert!(failed.to_string().ends_with("failed: sold out"));
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChildFailed {
     name: String,
@@ -108,21 +142,71 @@ impl ChildFailed {
     }
 
     /// The child's name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let clerk = byproxy::Process::builder().name("clerk").spawn(|| 3_u8, ())?;
+    ///     assert_eq!(clerk.join().unwrap_err().name(), "clerk");
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The child's process id.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let clerk = byproxy::Process::spawn(|| 3_u8, ())?;
+    ///     assert_eq!(clerk.join().unwrap_err().pid(), clerk.pid());
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
     /// The child's exit code; −n when signal n ended it; `None` when somebody else collected the child, so that nobody can tell.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Process;
+    ///
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let returned = Process::spawn(|| 3_u8, ())?;
+    ///     assert_eq!(returned.join().unwrap_err().exit_code(), Some(3));
+    ///     let killed = Process::spawn(|| std::thread::park(), ())?;
+    ///     killed.kill()?;
+    ///     assert_eq!(killed.join().unwrap_err().exit_code(), Some(-9));
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn exit_code(&self) -> Option<i32> {
         self.exit_code
     }
 
     /// The panic's or the error's own message, when the child lived long enough to report it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let clerk = byproxy::Process::spawn(|train: String| -> () { panic!("no train {train}") }, ("G1",))?;
+    ///     let failed = clerk.join().unwrap_err();
+    ///     assert!(failed.message().unwrap().ends_with("no train G1"), "after the place where it panicked");
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn message(&self) -> Option<&str> {
         match self.cause.as_ref()? {
             Cause::Panic(message) | Cause::Error(message) => Some(message),

@@ -59,6 +59,18 @@ pub struct Process {
 }
 
 /// How to start a process: see [`Process::builder`].
+///
+/// # Examples
+///
+/// ```
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     byproxy::init();
+///     let clerk = byproxy::Process::builder().name("clerk").daemon(true);
+///     let clerks = [clerk.spawn(|| (), ())?, clerk.spawn(|| (), ())?];
+///     assert!(clerks.iter().all(|clerk| clerk.name() == "clerk"));
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder starts nothing before `spawn`"]
 pub struct Builder {
@@ -134,6 +146,20 @@ impl Process {
     /// # Errors
     ///
     /// [`ChildFailed`] if the child panicked, returned an error, ended by a signal or with an exit code other than zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Process;
+    ///
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     Process::spawn(|| (), ())?.join()?;
+    ///     let failed = Process::spawn(|| -> () { panic!("no such train") }, ())?.join().unwrap_err();
+    ///     assert!(failed.to_string().ends_with("no such train"));
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn join(&self) -> Result<(), ChildFailed> {
         self.child.verdict(self.child.end())
     }
@@ -173,6 +199,19 @@ impl Process {
     /// # Errors
     ///
     /// When the operating system does not let this process signal the child, which has changed its user.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let sleeper = byproxy::Process::spawn(|| std::thread::park(), ())?;
+    ///     sleeper.terminate()?;
+    ///     assert!(sleeper.join().unwrap_err().to_string().contains("SIGTERM"));
+    ///     sleeper.terminate()?;
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn terminate(&self) -> crate::Result<()> {
         self.signal(Signal::TERM)
     }
@@ -182,6 +221,18 @@ impl Process {
     /// # Errors
     ///
     /// As [`terminate`](Self::terminate).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let sleeper = byproxy::Process::spawn(|| std::thread::park(), ())?;
+    ///     sleeper.kill()?;
+    ///     assert_eq!(sleeper.join().unwrap_err().exit_code(), Some(-9));
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn kill(&self) -> crate::Result<()> {
         self.signal(Signal::KILL)
     }
@@ -194,6 +245,19 @@ impl Process {
     }
 
     /// Whether the child still runs. Python: `p.is_alive()`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let sleeper = byproxy::Process::spawn(|| loop { std::thread::park() }, ())?;
+    ///     assert!(sleeper.is_alive());
+    ///     sleeper.kill()?;
+    ///     assert!(sleeper.join().is_err() && !sleeper.is_alive());
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn is_alive(&self) -> bool {
         self.child.try_end().is_none()
     }
@@ -202,21 +266,66 @@ impl Process {
     ///
     /// 0 is success, 1 an error returned by the function, 101 a panic. Also `None` for a child that ended by other means
     /// than its function's return in a program that ignores `SIGCHLD`: nobody can tell then. Python: `p.exitcode`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let clerk = byproxy::Process::spawn(|| (), ())?;
+    ///     clerk.join()?;
+    ///     assert_eq!(clerk.exit_code(), Some(0));
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn exit_code(&self) -> Option<i32> {
         self.child.try_end()?.exit_code
     }
 
     /// The child's process id, which may be another process's once the child has ended. Python: `p.pid`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let clerk = byproxy::Process::spawn(|| (), ())?;
+    ///     assert_ne!(clerk.pid(), std::process::id());
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn pid(&self) -> u32 {
         self.child.pid()
     }
 
     /// The child's name. Python: `p.name`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let clerks = [byproxy::Process::spawn(|| (), ())?, byproxy::Process::spawn(|| (), ())?];
+    ///     assert_eq!(clerks.each_ref().map(|clerk| clerk.name()), ["Process-1", "Process-2"]);
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn name(&self) -> &str {
         self.child.name()
     }
 
     /// Whether the child ends with this process and may not start others. Python: `p.daemon`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     assert!(!byproxy::Process::spawn(|| (), ())?.daemon());
+    ///     assert!(byproxy::Process::builder().daemon(true).spawn(|| (), ())?.daemon());
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn daemon(&self) -> bool {
         self.child.daemon()
     }
@@ -256,6 +365,17 @@ impl fmt::Debug for Process {
 impl Builder {
     /// The child's name, for messages and lists of processes; otherwise `Process-1`, `Process-2` and so on, and
     /// `Process-2:1` for the first child of the second.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let clerk = byproxy::Process::builder().name("clerk").spawn(|| 3_u8, ())?;
+    ///     assert!(clerk.join().unwrap_err().to_string().starts_with("process clerk "));
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.plan.name = Some(name.into());
         self
@@ -265,12 +385,36 @@ impl Builder {
     ///
     /// A daemon is killed at its parent's end and has no time to clean up, and it may not start processes: they could be
     /// left behind.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let waiter = byproxy::Process::builder().daemon(true).spawn(|| loop { std::thread::park() }, ())?;
+    ///     assert!(waiter.is_alive());
+    ///     Ok(()) // and here it ends
+    /// }
+    /// ```
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.plan.daemon = daemon;
         self
     }
 
     /// How long the child may be silent before it has taken over its arguments; 10 seconds unless told otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let patient = byproxy::Process::builder().start_timeout(Duration::from_secs(60));
+    ///     patient.spawn(|| (), ())?.join()?;
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.plan.patience = timeout;
         self
@@ -281,6 +425,17 @@ impl Builder {
     /// # Errors
     ///
     /// Those of [`SpawnError`]; no process is left running then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let clerk = byproxy::Process::builder().name("clerk").spawn(|seats: u32| assert_eq!(seats, 3), (3,))?;
+    ///     clerk.join()?;
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn spawn<F, A, S>(&self, function: F, arguments: A) -> Result<Process, SpawnError>
     where
         F: Target<A, S>,

@@ -36,6 +36,21 @@ pub(super) enum Door {
 }
 
 /// Information about the process that asks: see [`current`].
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::process::current;
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     byproxy::init();
+///     let me = current();
+///     assert_eq!((me.name(), me.pid(), me.parent_pid()), ("MainProcess", std::process::id(), None));
+///     let is_no_daemon = || assert!(!current().daemon());
+///     byproxy::Process::spawn(is_no_daemon, ())?.join()?;
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Current {
     name: String,
@@ -138,22 +153,64 @@ pub fn current() -> Current {
 
 impl Current {
     /// The name given to `builder().name(…)`, `Process-1` and so on otherwise, and `MainProcess` for the first process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let greet = || assert_eq!(byproxy::process::current().name(), "clerk");
+    ///     byproxy::Process::builder().name("clerk").spawn(greet, ())?.join()?;
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The process id.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(byproxy::process::current().pid(), std::process::id());
+    /// ```
     pub fn pid(&self) -> u32 {
         std::process::id()
     }
 
     /// The process id of the process that started this one with `spawn`, which may have ended since; `None` in the
     /// first process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::process::current;
+    ///
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     assert_eq!(current().parent_pid(), None);
+    ///     let child = |parent: u32| assert_eq!(current().parent_pid(), Some(parent));
+    ///     byproxy::Process::spawn(child, (current().pid(),))?.join()?;
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn parent_pid(&self) -> Option<u32> {
         self.parent_pid
     }
 
     /// Whether this is a daemon, which ends with its parent and may not start processes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let child = || assert!(byproxy::process::current().daemon());
+    ///     byproxy::Process::builder().daemon(true).spawn(child, ())?.join()?;
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn daemon(&self) -> bool {
         self.daemon
     }

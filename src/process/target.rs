@@ -53,6 +53,25 @@ pub trait Target<Args, Signature>: Copy + Send + 'static {
 ///
 /// The child gets its own value. Plain data is copied; proxies and shared-memory handles arrive as handles to the same
 /// object.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::Manager;
+///
+/// fn sell(seller: String, seats: Vec<u32>, sold: byproxy::ListProxy<String>) {
+///     sold.extend(seats.iter().map(|seat| format!("{seat} by {seller}"))).unwrap();
+/// }
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     byproxy::init();
+///     let manager = Manager::start()?;
+///     let sold = manager.list()?;
+///     byproxy::Process::spawn(sell, ("Ann", [4, 5], &sold))?.join()?;
+///     assert_eq!(sold.to_vec()?, ["4 by Ann", "5 by Ann"]);
+///     Ok(())
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a `{Self}` cannot be passed where the process's function takes a `{Parameter}`",
     label = "expected `{Parameter}`",
@@ -71,6 +90,22 @@ impl<T, const N: usize> Argument<Vec<T>> for &[T; N] where [T; N]: Serialize {}
 ///
 /// An error is printed to standard error, makes the exit code 1, and is repeated by the parent's `join`. Other results
 /// are sent home through a queue, a pipe or a managed object.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::Process;
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     byproxy::init();
+///     Process::spawn(|| (), ())?.join()?;
+///     let code = Process::spawn(|| 3_u8, ())?;
+///     assert_eq!(code.join().unwrap_err().exit_code(), Some(3));
+///     let error = Process::spawn(|| Err::<(), _>("sold out"), ())?;
+///     assert_eq!(error.join().unwrap_err().message(), Some("sold out"));
+///     Ok(())
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a process's function cannot return a `{Self}`",
     note = "it returns `()`, `u8` (the exit code) or a `Result` of these; send results home through a queue or a managed object"

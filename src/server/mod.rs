@@ -59,6 +59,24 @@ const HELPERS_MIN: usize = 2;
 /// A server that has claimed its address: clients can connect, and are answered once [`Server::serve`] runs.
 ///
 /// Dropping it without serving gives the address up.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::{Manager, Server};
+///
+/// let server = Server::builder().build()?;
+/// let (address, handle) = (server.address().clone(), server.handle());
+/// let serving = std::thread::spawn(move || server.serve());
+///
+/// let manager = Manager::connect(address)?;
+/// manager.list_named::<u32>("sold")?.append(7)?;
+/// assert_eq!(manager.show("sold")?, "[7]");
+///
+/// handle.stop();
+/// serving.join().unwrap()?;
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 pub struct Server {
     driver: Arc<Driver>,
     listener: Arc<Listener>,
@@ -69,6 +87,14 @@ pub struct Server {
 }
 
 /// How a server is set up before it claims its address.
+///
+/// # Examples
+///
+/// ```
+/// let server = byproxy::Server::builder().workers(2).memory_bytes_max(1 << 30).build()?;
+/// assert!(server.address().to_string().starts_with("unix:"));
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Builder {
     address: Option<Address>,
@@ -78,6 +104,16 @@ pub struct Builder {
 }
 
 /// Looks at a server and stops it, from any thread.
+///
+/// # Examples
+///
+/// ```
+/// let server = byproxy::Server::builder().build()?;
+/// let handle = server.handle();
+/// let watcher = std::thread::spawn(move || handle.stats().sessions);
+/// assert_eq!(watcher.join().unwrap(), 0);
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Handle {
     driver: Arc<Driver>,
@@ -85,6 +121,14 @@ pub struct Handle {
 }
 
 /// What a server allows its clients.
+///
+/// # Examples
+///
+/// ```
+/// let limits = byproxy::server::Limits { connections_max: 100, ..Default::default() };
+/// let server = byproxy::Server::builder().limits(limits).build()?;
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest frame, in bytes: one call's arguments or one reply.
@@ -104,6 +148,14 @@ pub struct Limits {
 }
 
 /// What happened at a server so far.
+///
+/// # Examples
+///
+/// ```
+/// let server = byproxy::Server::builder().build()?;
+/// assert_eq!(server.handle().stats(), byproxy::server::Stats::default(), "nothing yet");
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Connections that are open.
@@ -136,6 +188,14 @@ impl Default for Limits {
 
 impl Server {
     /// Starts to describe a server.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let server = byproxy::Server::builder().build()?;
+    /// assert!(server.address().to_string().starts_with("unix:"), "in a private directory");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn builder() -> Builder {
         Builder {
             address: None,
@@ -146,11 +206,28 @@ impl Server {
     }
 
     /// Where it listens.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let server = byproxy::Server::builder().build()?;
+    /// assert_eq!(server.address().to_string().parse().as_ref(), Ok(server.address()));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn address(&self) -> &Address {
         &self.address
     }
 
     /// A handle to stop it with.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let server = byproxy::Server::builder().build()?;
+    /// let handle = server.handle();
+    /// assert_eq!(handle.stats().connections, 0);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn handle(&self) -> Handle {
         Handle {
             driver: Arc::clone(&self.driver),
@@ -164,6 +241,21 @@ impl Server {
     ///
     /// # Errors
     /// If a thread can't be started or the system refuses to tell of events. The address is given up in any case.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::{Manager, Server};
+    ///
+    /// let server = Server::builder().build()?;
+    /// let address = server.address().clone();
+    /// let serving = std::thread::spawn(move || server.serve());
+    /// // A client may ask for the end.
+    /// Manager::connect(&address)?.shutdown()?;
+    /// serving.join().unwrap()?;
+    /// assert!(Manager::connect(&address).is_err());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn serve(self) -> Result<()> {
         crate::sys::return_freed_blocks_of(LARGE_BLOCK_BYTES);
         let Self {
@@ -209,6 +301,16 @@ impl Server {
 
 impl Builder {
     /// Where to listen. Unless it is given, the server listens in a new directory that only this user can enter, and removes it at its end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let directory = tempfile::tempdir()?;
+    /// let address = byproxy::Address::unix(directory.path().join("app.sock"))?;
+    /// let server = byproxy::Server::builder().listen(address.clone()).build()?;
+    /// assert_eq!(server.address(), &address);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn listen(self, address: Address) -> Self {
         Self {
@@ -218,6 +320,13 @@ impl Builder {
     }
 
     /// How many threads serve connections; at least one. Half the cores unless said otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let server = byproxy::Server::builder().workers(4).build()?;
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[must_use]
     pub fn workers(self, workers: usize) -> Self {
         Self {
@@ -227,12 +336,39 @@ impl Builder {
     }
 
     /// What to allow clients.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let limits = byproxy::server::Limits { frame_bytes_max: 1 << 16, ..Default::default() };
+    /// let server = byproxy::Server::builder().limits(limits).build()?;
+    /// let handle = server.handle();
+    /// let serving = std::thread::spawn(move || server.serve());
+    /// let texts = byproxy::Manager::connect(handle.address())?.list::<String>()?;
+    /// assert!(texts.append("x".repeat(1 << 17)).is_err());
+    /// handle.stop();
+    /// serving.join().unwrap()?;
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
     /// How many bytes all objects together may occupy.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let server = byproxy::Server::builder().memory_bytes_max(1 << 16).build()?;
+    /// let handle = server.handle();
+    /// let serving = std::thread::spawn(move || server.serve());
+    /// let texts = byproxy::Manager::connect(handle.address())?.list::<String>()?;
+    /// assert!(texts.append("x".repeat(1 << 17)).is_err());
+    /// handle.stop();
+    /// serving.join().unwrap()?;
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     #[must_use]
     pub fn memory_bytes_max(self, bytes: u64) -> Self {
         Self {
@@ -246,6 +382,15 @@ impl Builder {
     /// # Errors
     /// If the address has no transport, or can't be claimed: another server has it, or the path is not safe to listen at. The message
     /// says which and what to do.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let server = byproxy::Server::builder().build()?;
+    /// let taken = byproxy::Server::builder().listen(server.address().clone()).build();
+    /// assert!(taken.is_err(), "one server has it");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn build(self) -> Result<Server> {
         let (address, directory) = if let Some(address) = self.address {
             (address, None)
@@ -302,16 +447,50 @@ fn allow_descriptors(connections: usize) {
 
 impl Handle {
     /// Ends the server; [`Server::serve`] then returns. Safe to call at any time and more than once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let server = byproxy::Server::builder().build()?;
+    /// let handle = server.handle();
+    /// let serving = std::thread::spawn(move || server.serve());
+    /// handle.stop();
+    /// handle.stop();
+    /// serving.join().unwrap()?;
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn stop(&self) {
         self.driver.stop();
     }
 
     /// Where it listens.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let server = byproxy::Server::builder().build()?;
+    /// assert_eq!(server.handle().address(), server.address());
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn address(&self) -> &Address {
         &self.address
     }
 
     /// What happened so far.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let server = byproxy::Server::builder().build()?;
+    /// let handle = server.handle();
+    /// let serving = std::thread::spawn(move || server.serve());
+    /// let manager = byproxy::Manager::connect(handle.address())?;
+    /// let stats = handle.stats();
+    /// assert_eq!((stats.sessions, stats.refused, stats.panics), (1, 0, 0));
+    /// handle.stop();
+    /// serving.join().unwrap()?;
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
     pub fn stats(&self) -> Stats {
         self.driver.stats()
     }
