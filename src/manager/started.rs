@@ -29,6 +29,8 @@ pub(super) struct Started {
     address: Address,
     /// Closing it asks the server to end.
     link: Mutex<Option<UnixStream>>,
+    /// The process that started it: a forked copy of that must not end it.
+    owner: u32,
 }
 
 impl Started {
@@ -41,6 +43,7 @@ impl Started {
                 process,
                 address,
                 link: Mutex::new(Some(link)),
+                owner: std::process::id(),
             }),
             Err(error) => {
                 let _ = process.kill();
@@ -56,7 +59,7 @@ impl Started {
 
     /// Ends the server and waits until it has ended. Once more does nothing.
     pub(super) fn end(&self) {
-        if self.link.lock().take().is_none() {
+        if self.owner != std::process::id() || self.link.lock().take().is_none() {
             return;
         }
         // How it ended is no business of whoever wanted it to end.

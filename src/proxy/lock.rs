@@ -188,6 +188,12 @@ impl LockProxy {
 /// assert!(!lock.locked()?, "the guard is gone");
 /// # Ok::<(), byproxy::Error>(())
 /// ```
+///
+/// ```compile_fail,E0277
+/// let manager = byproxy::Manager::embedded().unwrap();
+/// let guard = manager.lock().unwrap().acquire().unwrap();
+/// std::thread::spawn(move || drop(guard));
+/// ```
 #[must_use = "the lock is freed as soon as its guard is dropped"]
 pub struct LockGuard {
     lock: LockProxy,

@@ -1,7 +1,8 @@
 //! References: an object lives exactly as long as something refers to it.
 
-use byproxy::{DictProxy, Error, GetError, ListProxy, LockProxy, Manager, QueueProxy, Value};
-use serde::{Deserialize, Deserializer, Serialize};
+use byproxy::{DictProxy, Error, GetError, ListProxy, LockGuard, LockProxy, Manager, QueueProxy, Value};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cell::RefCell;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Train {
@@ -226,4 +227,98 @@ on_every_backend! {
         let lists = dict.get(1)?.expect("just inserted");
         assert_eq!((lists.len(), lists[1].to_vec()?), (2, vec![7]));
     }
+
+    fn types_may_make_calls_while_they_are_written_and_read(manager) {
+        CHATTY.with(|list| list.replace(Some(manager.list_from::<u8>([1]).unwrap())));
+        let items = manager.list::<(Chatty, ListProxy<u8>)>()?;
+        let inner = manager.list_from::<u8>([9])?;
+        items.append((Chatty(0), inner.clone()))?;
+        drop(inner);
+        let (Chatty(seen), inner) = items.get(0)?;
+        assert_eq!((seen, inner.to_vec()?), (2, vec![9]), "the length when it was written, and again when it was read");
+        items.modify(0, |(_, inner)| inner.append(8).unwrap())?;
+        assert_eq!(inner.to_vec()?, [9, 8]);
+        CHATTY.with(|list| list.replace(None));
+    }
+
+    fn a_writer_that_panics_leaves_no_trace(manager) {
+        let list = manager.list::<Explosive>()?;
+        let inner = manager.list::<u8>()?;
+        let before = objects(manager)?;
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| list.append(Explosive(inner.clone()))));
+        assert!(outcome.is_err());
+        assert!(serde_json::to_string(&inner).is_err(), "nothing is being encoded any more");
+        inner.append(1)?;
+        assert_eq!((list.len()?, objects(manager)?), (0, before));
+    }
+
+    fn a_thread_that_ends_gives_back_what_it_kept(manager) {
+        let (lock, list) = (manager.lock()?, manager.list::<u8>()?);
+        let before = manager.stats()?;
+        std::thread::scope(|scope| {
+            let keep = || {
+                KEPT.with(|kept| kept.replace(Some((lock.acquire().unwrap(), list.copy().unwrap()))));
+                list.append(1).unwrap();
+            };
+            scope.spawn(keep).join().unwrap();
+        });
+        assert!(!lock.locked()?);
+        assert_eq!((objects(manager)?, list.len()?), (before.objects, 1));
+    }
+}
+
+thread_local! {
+    static KEPT: RefCell<Option<(LockGuard, ListProxy<u8>)>> = const { RefCell::new(None) };
+    static CHATTY: RefCell<Option<ListProxy<u8>>> = const { RefCell::new(None) };
+}
+
+/// Asks a list for its length while it is written and while it is read.
+#[derive(Debug)]
+struct Chatty(u64);
+
+impl Chatty {
+    fn length() -> u64 {
+        CHATTY.with_borrow(|list| list.as_ref().map_or(0, |list| list.len().unwrap()))
+    }
+}
+
+impl Serialize for Chatty {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(Self::length())
+    }
+}
+
+impl<'de> Deserialize<'de> for Chatty {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = u64::deserialize(deserializer)?;
+        Ok(Self(written + Self::length()))
+    }
+}
+
+/// Its writer writes a proxy and panics.
+#[derive(Debug, Deserialize)]
+struct Explosive(ListProxy<u8>);
+
+impl Serialize for Explosive {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let _ = self.0.serialize(serializer);
+        panic!("boom")
+    }
+}
+
+#[test]
+fn proxies_are_what_they_promise_whatever_they_hold() {
+    /// Neither of these can be shared between threads, cloned, compared or printed.
+    struct Private(std::rc::Rc<std::cell::Cell<u8>>);
+    fn promised<P>()
+    where
+        P: Clone + Send + Sync + Eq + std::hash::Hash + std::fmt::Debug + std::fmt::Display + Serialize,
+        P: for<'de> Deserialize<'de>,
+    {
+    }
+    promised::<ListProxy<Private>>();
+    promised::<DictProxy<Private, Private>>();
+    promised::<QueueProxy<Private>>();
+    promised::<LockProxy>();
+    assert_eq!(Private(std::rc::Rc::default()).0.get(), 0);
 }
