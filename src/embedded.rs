@@ -280,6 +280,12 @@ impl Delivery<'_> {
 impl Drop for Delivery<'_> {
     fn drop(&mut self) {
         let mut outputs = Scratch::take();
+        if cfg!(canary = "panic_keeps_item") {
+            return self
+                .embedded
+                .engine
+                .handle_confirm(self.embedded.now(), self.caller, self.number, outputs.get());
+        }
         self.embedded
             .engine
             .handle_decline(self.embedded.now(), self.caller, self.number, outputs.get());

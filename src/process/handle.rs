@@ -470,6 +470,10 @@ impl Builder {
         let door = Role::door()?;
         let entry = offset_of(function, &arguments)?;
         let encoded = F::encode(&arguments).map_err(SpawnError::Encode)?;
+        if cfg!(canary = "arguments_let_go") {
+            drop(arguments);
+            return start(&self.plan, door, entry, &encoded);
+        }
         let launched = start(&self.plan, door, entry, &encoded);
         // Not before the child has its own: what they refer to must not go away on the way.
         drop(arguments);

@@ -42,8 +42,15 @@ struct Arguments {
 impl<R> Call<R> {
     pub(crate) fn new<A: Serialize>(handle: &Handle, operation: Operation, arguments: &A, read: Read<R>) -> Self {
         let mut bytes = Vec::new();
-        let arguments = references::encode(operation, arguments, &mut bytes, handle.backend().instance())
-            .map(|held| Arguments { bytes, _held: held });
+        let arguments =
+            references::encode(operation, arguments, &mut bytes, handle.backend().instance()).map(|held| Arguments {
+                bytes,
+                _held: if cfg!(canary = "call_holds_nothing") {
+                    Vec::new()
+                } else {
+                    held
+                },
+            });
         Self {
             handle: handle.clone(),
             operation,
