@@ -111,6 +111,7 @@ impl Bench<'_> {
     fn measure(&mut self, row: &Row, column: Column) -> Result<Option<f64>> {
         let side = match (column, row.measure) {
             (Column::Byproxy, Measure::Rate { side, .. } | Measure::Growth { side, .. }) => side,
+            (Column::Byproxy, Measure::Direct { .. }) => Side::Direct,
             (Column::Byproxy, _) => Side::Byproxy,
             (Column::Python, _) => Side::Python,
             (Column::Redis, _) => Side::Redis,
@@ -134,6 +135,7 @@ impl Bench<'_> {
                     rate
                 }
             }
+            Measure::Direct { work, processes } => self.rate_at(String::new(), side, work, 1, processes)?,
             Measure::Flow => self.flow(side, column)?,
             Measure::Start(work) => 1e3 / self.rate_at(String::new(), side, work, 1, 1)?,
             Measure::Batch => match side {

@@ -60,6 +60,10 @@ names! {
         Ring = "ring",
         /// A program that does nothing, started and waited for.
         Spawn = "spawn",
+        /// byproxy's direct objects, which need no server.
+        Direct = "direct",
+        /// The instructions that a direct object can't do without.
+        Bare = "bare",
     }
 }
 
@@ -88,6 +92,13 @@ names! {
         GrowList = "grow-list",
         GrowDict = "grow-dict",
         GrowObjects = "grow-objects",
+        /// A direct value, read.
+        ValueGet = "value-get",
+        ValueSet = "value-set",
+        /// A direct value, increased by one under its lock.
+        ValueAdd = "value-add",
+        /// A direct lock, taken and given back.
+        DirectLockPair = "direct-lock-pair",
     }
 }
 
@@ -102,6 +113,11 @@ pub(crate) fn run(task: &Task) -> Result<()> {
             Ok(())
         }
         Work::GrowList | Work::GrowDict | Work::GrowObjects => grow(task),
+        Work::ValueGet | Work::ValueSet | Work::ValueAdd | Work::DirectLockPair => match task.side {
+            Side::Direct => ours::direct::run(task),
+            Side::Bare => limits::bare::run(task),
+            other => Err(format!("{} has no direct objects", other.name()).into()),
+        },
         _ => race(task),
     }
 }
@@ -191,7 +207,7 @@ fn steps(task: &Task, threads: usize) -> Result<Vec<Step>> {
         Side::Redis => each(&|| peers::redis::step(task)),
         Side::Echo | Side::PingPong => each(&|| limits::echo::step(&task.address)),
         Side::Ring => each(&|| limits::ring::step(&task.address)),
-        Side::Python | Side::Spawn => Err("not driven from here".into()),
+        Side::Python | Side::Spawn | Side::Direct | Side::Bare => Err("not driven from here".into()),
     }
 }
 
@@ -203,12 +219,12 @@ fn hold(task: &Task) -> Result<Box<dyn std::any::Any>> {
     }
 }
 
-fn await_go() -> Result<()> {
+pub(crate) fn await_go() -> Result<()> {
     println!("ready");
     std::io::stdin().lock().read_line(&mut String::new())?;
     Ok(())
 }
 
-fn report(count: u64, elapsed: Duration) {
+pub(crate) fn report(count: u64, elapsed: Duration) {
     println!("{count} {}", elapsed.as_nanos());
 }

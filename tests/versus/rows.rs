@@ -37,6 +37,8 @@ pub(crate) enum Measure {
         processes: usize,
         threads: usize,
     },
+    /// So many processes on one direct object, all at once.
+    Direct { work: Work, processes: usize },
     /// One process puts, another gets.
     Flow,
     /// The time until something runs.
@@ -166,6 +168,17 @@ const fn growth(id: &'static str, side: Side, work: Work, goals: &'static [Goal]
     )
 }
 
+const fn direct(id: &'static str, work: Work, processes: usize, goals: &'static [Goal]) -> Row {
+    row(
+        id,
+        Unit::PerSecond,
+        Measure::Direct { work, processes },
+        Peers::Python,
+        Some(Side::Bare),
+        goals,
+    )
+}
+
 const RING: Option<Side> = Some(Side::Ring);
 
 pub(crate) const ROWS: &[Row] = &[
@@ -225,6 +238,16 @@ pub(crate) const ROWS: &[Row] = &[
         Peers::Python,
         None,
         &[],
+    ),
+    direct("shm.value.get", Work::ValueGet, 1, &[Goal::Of(Column::Python, 50.0)]),
+    direct("shm.value.set", Work::ValueSet, 1, &[Goal::Of(Column::Python, 50.0)]),
+    direct("shm.value.add", Work::ValueAdd, 1, &[Goal::Of(Column::Python, 25.0)]),
+    direct("shm.value.add.2", Work::ValueAdd, 2, &[Goal::Of(Column::Python, 15.0)]),
+    direct(
+        "shm.lock.pair",
+        Work::DirectLockPair,
+        1,
+        &[Goal::Of(Column::Python, 20.0)],
     ),
     row(
         "manager.start",

@@ -1,5 +1,6 @@
 //! What the machine itself allows: the same exchanges with nothing behind them.
 
+pub(crate) mod bare;
 pub(crate) mod echo;
 pub(crate) mod ring;
 pub(crate) mod spawn;

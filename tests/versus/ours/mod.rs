@@ -1,5 +1,6 @@
 //! byproxy: over its server process, or with the objects in the client's own.
 
+pub(crate) mod direct;
 pub(crate) mod growth;
 pub(crate) mod memory;
 pub(crate) mod starts;

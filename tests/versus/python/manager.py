@@ -135,6 +135,49 @@ def starts(work, seconds):
     print(count, spent, flush=True)
 
 
+def direct_laps(value, lock, go, stop, counts, place, work):
+    """Operations on a value or a lock in shared memory, until told to stop."""
+    while not go.value:
+        pass
+    count = 0
+    while not stop.value:
+        if work == "value-get":
+            for _ in range(1000):
+                value.value
+        elif work == "value-set":
+            for i in range(1000):
+                value.value = i
+        elif work == "value-add":
+            for _ in range(1000):
+                with value.get_lock():
+                    value.value += 1
+        else:
+            for _ in range(1000):
+                with lock:
+                    pass
+        count += 1000
+    counts[place] = count
+
+
+def direct(work, processes, seconds):
+    """So many processes on one value or lock."""
+    value, lock = multiprocessing.Value("q", 0), multiprocessing.Lock()
+    go, stop = multiprocessing.RawValue("b", 0), multiprocessing.RawValue("b", 0)
+    counts = multiprocessing.RawArray("q", processes)
+    arguments = [(value, lock, go, stop, counts, place, work) for place in range(processes)]
+    partners = [multiprocessing.Process(target=direct_laps, args=arguments[place]) for place in range(1, processes)]
+    for partner in partners:
+        partner.start()
+    await_go()
+    start = time.monotonic_ns()
+    go.value = 1
+    threading.Timer(seconds, lambda: setattr(stop, "value", 1)).start()
+    direct_laps(*arguments[0])
+    for partner in partners:
+        partner.join()
+    report(sum(counts), start)
+
+
 def hold(path, work, count):
     """Keeps a list of so many ints, or so many connections, until told to go."""
     if work == "hold-list":
@@ -166,6 +209,8 @@ def main():
         return flow(path, work, threads)
     if work in ("manager-start", "process-start"):
         return starts(work, seconds)
+    if work in ("value-get", "value-set", "value-add", "direct-lock-pair"):
+        return direct(work, threads, seconds)
     if work in ("hold-list", "hold-connections"):
         return hold(path, work, threads)
     return compete(path, work, threads, seconds)
