@@ -116,6 +116,14 @@ impl Manager {
     ///     Ok(())
     /// }
     /// ```
+    ///
+    /// A program that has not called `init` is told so, and nothing is started:
+    ///
+    /// ```
+    /// use byproxy::{Error, Manager};
+    ///
+    /// assert!(matches!(Manager::start(), Err(Error::InitMissing)));
+    /// ```
     pub fn start() -> Result<Self> {
         Self::builder().start()
     }
