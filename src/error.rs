@@ -12,6 +12,17 @@ use std::fmt;
 use std::io;
 
 /// The result of a call, with the umbrella error unless said otherwise.
+///
+/// # Examples
+///
+/// ```
+/// fn seats_left(train: &str) -> byproxy::Result<Option<u32>> {
+///     let seats = byproxy::Manager::embedded()?.dict_from::<String, u32>([("G1", 7)])?;
+///     seats.get(train)
+/// }
+/// assert_eq!(seats_left("G1")?, Some(7));
+/// # Ok::<(), byproxy::Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a call failed. Its `Debug` form is its message, so that `fn main() -> byproxy::Result<()>` reads well.

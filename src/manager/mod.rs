@@ -146,9 +146,18 @@ impl Manager {
     /// assert!(matches!(Manager::connect("unix:/nowhere/app.sock"), Err(Error::Connect { .. })));
     /// ```
     ///
-    /// ```no_run
-    /// let manager = byproxy::Manager::connect("unix:/run/app/app.sock")?;
+    /// Here the server is a thread; mostly it is another program, and the address such as `unix:/run/app/app.sock`:
+    ///
+    /// ```
+    /// # let server = byproxy::Server::builder().build()?;
+    /// # let (address, handle) = (server.address().to_string(), server.handle());
+    /// # let serving = std::thread::spawn(move || server.serve());
+    /// let manager = byproxy::Manager::connect(address)?;
     /// let scores = manager.dict_named::<String, u32>("scores")?;
+    /// scores.insert("Ann", 7)?;
+    /// assert_eq!(manager.show("scores")?, "{'Ann': 7}");
+    /// # handle.stop();
+    /// # serving.join().unwrap()?;
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn connect(address: impl ToAddress) -> Result<Self> {

@@ -37,6 +37,17 @@ pub unsafe trait Element: Copy + Send + Sync + 'static {
     /// # Safety
     ///
     /// `place` is aligned, valid for reads and writes, and all its bytes are initialised.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::shm::Element;
+    ///
+    /// let mut found = 7_u8;
+    /// // SAFETY: a `bool` is one byte, and this one is initialised and ours.
+    /// unsafe { bool::admit((&raw mut found).cast()) };
+    /// assert_eq!(found, 1);
+    /// ```
     unsafe fn admit(place: *mut Self) {
         let _ = place;
     }

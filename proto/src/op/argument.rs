@@ -59,6 +59,14 @@ pub trait Argument<'a>: Sized {
     const EXPECTED: &'static str;
 
     /// Reads the argument, or nothing if the value is of another type.
+    ///
+    /// ```
+    /// use byproxy_proto::op::Argument;
+    /// use byproxy_proto::value::Raw;
+    ///
+    /// let seven = Raw::assume_checked(&[3, 0, 7]);
+    /// assert_eq!((u8::read(seven), bool::read(seven)), (Some(7), None));
+    /// ```
     fn read(raw: Raw<'a>) -> Option<Self>;
 }
 
