@@ -1,6 +1,7 @@
 //! The campaign: processes in random roles on the same objects, killed at random instants, round after round, and judged.
 //!
-//! Each round has objects of its own on one server that lives for the whole campaign. When a round's victims are all dead, the server's
+//! It is led against a server as it is by default, and against one with several workers, where what one client does and the sweep of
+//! another happen at once. Each round has objects of its own on one server that lives for the whole campaign. When a round's victims are all dead, the server's
 //! commit record is held against the victims' records ([`judge`]), and then every count of the server must be what it was before the
 //! round, exactly.
 //!
@@ -16,6 +17,7 @@ mod roles;
 
 use crate::baseline::{Baseline, await_stats};
 use crate::dice::Dice;
+use crate::served::{Served, byproxy};
 use crate::status::{Doing, Histogram, Status};
 use crate::victim::{Morgue, Victim, victim};
 use crate::watchdog::Watchdog;
@@ -55,7 +57,17 @@ struct Dead {
 }
 
 #[test]
-fn campaign() {
+fn deaths_under_one_worker() {
+    campaign(&Manager::start().unwrap());
+}
+
+#[test]
+fn deaths_under_several_workers() {
+    let server = Served::run(byproxy().args(["serve", "--workers", "3"]));
+    campaign(&Manager::connect(server.address()).unwrap());
+}
+
+fn campaign(manager: &Manager) {
     let watchdog = Watchdog::new();
     let kills = std::env::var("BYPROXY_FAULTS_KILLS")
         .ok()
@@ -63,13 +75,12 @@ fn campaign() {
     let seed = Dice::seed("BYPROXY_FAULTS_SEED");
     println!("campaign: seed {seed}");
     let mut dice = Dice::from_seed(seed);
-    let manager = Manager::start().unwrap();
     let mut histogram = Histogram::default();
     let mut totals = judge::Totals::default();
     let start = Instant::now();
     while histogram.total() < kills {
-        let baseline = Baseline::of(&manager);
-        round(&manager, &mut dice, &mut histogram, &mut totals);
+        let baseline = Baseline::of(manager);
+        round(manager, &mut dice, &mut histogram, &mut totals);
         baseline.await_return();
         watchdog.progress();
     }
