@@ -123,9 +123,10 @@ impl Connection {
         self.stalled.load(Ordering::Relaxed)
     }
 
-    /// Writes whole frames, or keeps them in order for when there is room. Takes the buffer over if much of it is left.
+    /// Writes whole frames, or keeps them in order for when there is room. Takes the buffer over if much of it is left. The clock is
+    /// read only if there is no room: that costs as much as a small call's work.
     #[inline]
-    pub(super) fn write(&self, frames: &mut Vec<u8>, now: u64, unread_bytes_max: usize) -> Written {
+    pub(super) fn write(&self, frames: &mut Vec<u8>, now: impl FnOnce() -> u64, unread_bytes_max: usize) -> Written {
         let mut outbox = self.outbox.lock();
         if !outbox.queue.is_empty() && !cfg!(canary = "write_interleaves") {
             outbox.queue.extend_from_slice(frames);
@@ -137,7 +138,7 @@ impl Connection {
             match self.wire.send(rest) {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    outbox.keep(frames, sent, now);
+                    outbox.keep(frames, sent, now());
                     self.hold_back(&outbox, unread_bytes_max);
                     return Written::Blocked;
                 }

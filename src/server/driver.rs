@@ -217,7 +217,7 @@ impl Driver {
         if frames.is_empty() {
             return;
         }
-        match connection.write(frames, self.timer.now().0, self.limits.unread_bytes_max) {
+        match connection.write(frames, || self.timer.now().0, self.limits.unread_bytes_max) {
             Written::Fine => {}
             Written::Blocked => self.watch_progress(connection, self.limits.stuck_wait),
             Written::Lost => {

@@ -557,7 +557,7 @@ impl Driver {
                     delivers: false,
                 };
                 encode(reply, self.limits.frame_bytes_max, &mut frame);
-                let _ = connection.write(&mut frame, 0, usize::MAX);
+                let _ = connection.write(&mut frame, || 0, usize::MAX);
             }
             self.retire(connection, &mut inbound);
         }
