@@ -14,6 +14,11 @@ use rustix::event::epoll;
 use super::connection::Connection;
 use super::session::Session;
 
+/// How often a worker looks for events before it sleeps; a look takes half a microsecond.
+const LOOKS: usize = 10;
+/// How many sleeps come without looking at most.
+const PATIENCE_MAX: u32 = 64;
+
 /// The token of the eventfd that ends the worker.
 pub(super) const STOP: u64 = u64::MAX;
 /// The token of the timer.
@@ -29,6 +34,18 @@ pub(super) struct Poller {
     epoll: OwnedFd,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     processes: Mutex<HashMap<u64, Process>>,
+}
+
+/// Whether a worker looks for events a few times more before it sleeps.
+///
+/// With several busy clients the next request is often microseconds away, and waking a worker costs more than those. With one client,
+/// or none, it never is: then the looks become rare, and stop with the events.
+#[derive(Debug, Default)]
+pub(super) struct Eagerness {
+    /// How many more sleeps come without looking.
+    patience: u32,
+    /// How many came without it after the last look in vain.
+    last: u32,
 }
 
 /// What to wait for at a connection.
@@ -54,6 +71,23 @@ struct Process {
     session: Weak<Session>,
 }
 
+impl Eagerness {
+    fn looks_again(&mut self) -> bool {
+        let looks = self.patience == 0;
+        self.patience = self.patience.saturating_sub(1);
+        looks
+    }
+
+    fn learn(&mut self, found: bool) {
+        self.last = if found {
+            0
+        } else {
+            (self.last * 2).clamp(1, PATIENCE_MAX)
+        };
+        self.patience = self.last;
+    }
+}
+
 impl Poller {
     pub(super) fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -65,8 +99,19 @@ impl Poller {
     }
 
     /// Waits for events, for ever.
-    pub(super) fn wait(&self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
+    pub(super) fn wait(&self, events: &mut Vec<epoll::Event>, eagerness: &mut Eagerness) -> io::Result<()> {
         events.clear();
+        if eagerness.looks_again() {
+            let now = rustix::event::Timespec::default();
+            let found = (0..LOOKS).any(|_| {
+                epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&now))
+                    .is_ok_and(|count| count > 0)
+            });
+            eagerness.learn(found);
+            if found {
+                return Ok(());
+            }
+        }
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
@@ -177,5 +222,28 @@ impl Poller {
     /// Every connection, for the end of the server.
     pub(super) fn connections(&self) -> Vec<Arc<Connection>> {
         self.connections.lock().values().map(Arc::clone).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_in_vain_become_rare_and_one_that_finds_something_brings_them_back() {
+        let mut eagerness = Eagerness::default();
+        let mut looks = |found: bool, sleeps: u32| {
+            let mut count = 0;
+            for _ in 0..sleeps {
+                if eagerness.looks_again() {
+                    count += 1;
+                    eagerness.learn(found);
+                }
+            }
+            count
+        };
+        assert!(looks(false, 6500) <= 110);
+        assert!(looks(true, PATIENCE_MAX + 100) >= 100);
+        assert!(looks(false, 6500) <= 110);
     }
 }

@@ -14,7 +14,7 @@ use rustix::event::epoll::{Event, EventFlags};
 use rustix::io::Errno;
 
 use super::driver::{Driver, Scratch};
-use super::poller::{LISTENER, Poller, STOP, Subject, TIMER};
+use super::poller::{Eagerness, LISTENER, Poller, STOP, Subject, TIMER};
 use super::timer::Chore;
 use crate::transport::Wire;
 use crate::transport::unix::Listener;
@@ -64,8 +64,9 @@ impl Worker {
         let _others = StopOthers(&self.driver);
         let mut scratch = Scratch::default();
         let mut events = Vec::with_capacity(EVENTS_MAX);
+        let mut eagerness = Eagerness::default();
         loop {
-            self.poller.wait(&mut events)?;
+            self.poller.wait(&mut events, &mut eagerness)?;
             for event in &events {
                 match event.data.u64() {
                     STOP => return Ok(()),
