@@ -25,8 +25,13 @@ const CONFIRM: u8 = 2;
 const DECLINE: u8 = 3;
 const RELEASE: u8 = 4;
 const GOODBYE: u8 = 5;
+const RING: u8 = 7;
 const DONE: u8 = 1;
 const FAULT: u8 = 2;
+const RING_MADE: u8 = 4;
+
+/// What one side sends over a lane's socket to wake the other, which sleeps though there is something in their ring: a frame without a body.
+pub const DOORBELL: [u8; PREFIX_BYTES] = [0; PREFIX_BYTES];
 
 /// The bytes can't be a frame of this protocol.
 ///
@@ -123,6 +128,11 @@ pub enum Request<'a> {
     Release(Vec<(u64, u64)>),
     /// Ends this lane; the session goes on.
     Goodbye,
+    /// Asks that this lane go on in shared memory; answered by [`Reply::Ring`] or a fault.
+    Ring {
+        /// The client's number for it; the reply repeats it.
+        number: u64,
+    },
 }
 
 /// What a server answers to one call.
@@ -155,6 +165,13 @@ pub enum Reply<'a> {
         number: u64,
         /// Why.
         fault: Fault,
+    },
+    /// This lane may go on in a ring from here on.
+    Ring {
+        /// The number of the request.
+        number: u64,
+        /// The ring's descriptor comes along with this frame; otherwise it is the ring that this lane had before.
+        fresh: bool,
     },
 }
 
@@ -280,6 +297,9 @@ impl<'a> Request<'a> {
             }),
             RELEASE => read_releases(rest).map(Self::Release),
             GOODBYE if rest.is_empty() => Ok(Self::Goodbye),
+            RING => Ok(Self::Ring {
+                number: take_all(rest)?,
+            }),
             _ => Err(FrameError::Malformed),
         }
     }
@@ -303,6 +323,7 @@ impl<'a> Request<'a> {
             Self::Decline { number } => put(DECLINE, number, out),
             Self::Release(releases) => put(RELEASE, releases, out),
             Self::Goodbye => out.push(GOODBYE),
+            Self::Ring { number } => put(RING, number, out),
         }
     }
 }
@@ -389,6 +410,10 @@ impl<'a> Reply<'a> {
                     fault,
                 })
             }
+            RING_MADE => {
+                let (number, fresh) = take_all(rest)?;
+                Ok(Self::Ring { number, fresh })
+            }
             _ => Err(FrameError::Malformed),
         }
     }
@@ -434,6 +459,21 @@ pub fn write_fault(number: u64, fault: &Fault, out: &mut Vec<u8>) {
     if crate::value::to_writer(&fault.detail, out, &Limits::default()).is_err() {
         crate::value::write_none(out);
     }
+}
+
+/// Appends the body of a [`Reply::Ring`].
+///
+/// ```
+/// use byproxy_proto::frame::{Reply, write_ring};
+/// use byproxy_proto::value::Limits;
+///
+/// let mut body = Vec::new();
+/// write_ring(7, true, &mut body);
+/// assert!(matches!(Reply::read(&body, &Limits::default())?, Reply::Ring { number: 7, fresh: true }));
+/// # Ok::<(), byproxy_proto::frame::FrameError>(())
+/// ```
+pub fn write_ring(number: u64, fresh: bool, out: &mut Vec<u8>) {
+    put(RING_MADE, &(number, fresh), out);
 }
 
 fn read_releases(rest: &[u8]) -> Result<Vec<(u64, u64)>, FrameError> {

@@ -68,7 +68,7 @@ pub struct Hello<'a> {
 /// use byproxy_proto::handshake::{VERSION, Welcome};
 ///
 /// let welcome =
-///     Welcome { version: VERSION, instance: 1, session: 2, secret: 3, frame_bytes_max: 1 << 20, proof: &[] };
+///     Welcome { version: VERSION, instance: 1, session: 2, secret: 3, frame_bytes_max: 1 << 20, ring_after: 16, proof: &[] };
 /// let mut body = Vec::new();
 /// welcome.write(&mut body);
 /// assert_eq!(Welcome::read(&body)?, Some(welcome));
@@ -86,6 +86,8 @@ pub struct Welcome<'a> {
     pub secret: u128,
     /// The largest frame the server takes, in bytes.
     pub frame_bytes_max: u64,
+    /// From which call on a lane may ask to go on in shared memory; zero is never.
+    pub ring_after: u64,
     /// The proof of the server's key; empty without one.
     pub proof: &'a [u8],
 }
@@ -195,8 +197,8 @@ impl<'a> Welcome<'a> {
     /// use byproxy_proto::handshake::{VERSION, Welcome};
     ///
     /// let mut body = Vec::new();
-    /// Welcome { version: VERSION, instance: 1, session: 2, secret: 3, frame_bytes_max: 4, proof: &[] }.write(&mut body);
-    /// assert_eq!(body, [0, 1, 1, 2, 3, 4, 0]);
+    /// Welcome { version: VERSION, instance: 1, session: 2, secret: 3, frame_bytes_max: 4, ring_after: 5, proof: &[] }.write(&mut body);
+    /// assert_eq!(body, [0, 1, 1, 2, 3, 4, 5, 0]);
     /// ```
     pub fn write(&self, out: &mut Vec<u8>) {
         out.push(WELCOME);
@@ -243,6 +245,7 @@ mod tests {
             session: 2,
             secret: 3,
             frame_bytes_max: 4,
+            ring_after: 5,
             proof: &[],
         };
         let mut body = Vec::new();

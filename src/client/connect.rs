@@ -12,7 +12,7 @@ use byproxy_proto::handshake::{Hello, Purpose, Welcome};
 use byproxy_proto::value::Limits;
 
 use crate::error::{Error, Result};
-use crate::transport::{Stream, memory, unix};
+use crate::transport::{Stream, memory, ring, unix};
 
 /// How long a client that found no place waits before it asks again: the first time, and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
@@ -33,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) call_lanes_max: usize,
     /// How many calls may wait at once.
     pub(crate) wait_lanes_max: usize,
+    /// Whether lanes go on in shared memory where the server allows it.
+    pub(crate) ring: bool,
 }
 
 impl Default for Options {
@@ -49,6 +51,7 @@ impl Default for Options {
             call_lanes: std::thread::available_parallelism().map_or(2, usize::from),
             call_lanes_max: 64,
             wait_lanes_max: 1024,
+            ring: true,
         }
     }
 }
@@ -67,6 +70,8 @@ pub(super) struct Welcomed {
     pub(super) session: u64,
     pub(super) secret: u128,
     pub(super) frame_bytes_max: usize,
+    /// From which call on a lane may ask for a ring; zero is never.
+    pub(super) ring_after: u64,
 }
 
 impl Connector {
@@ -129,7 +134,8 @@ impl Connector {
 
     fn try_open(&self, options: &Options, purpose: Purpose) -> Result<(Stream, Welcomed)> {
         let stream = match self {
-            Self::Unix { path, .. } => unix::Socket::connect(path, options.connect_wait).map(Stream::Unix),
+            Self::Unix { path, .. } => unix::Socket::connect(path, options.connect_wait)
+                .map(|socket| Stream::Unix(ring::Connected::new(socket))),
             Self::Memory(host) => memory::Stream::connect(Arc::clone(host)).map(Stream::Memory),
         };
         let stream = stream.map_err(|error| self.error(error))?;
@@ -204,11 +210,12 @@ fn read_welcome(body: &[u8]) -> io::Result<Result<Welcomed>> {
             session: welcome.session,
             secret: welcome.secret,
             frame_bytes_max,
+            ring_after: welcome.ring_after,
         }));
     }
     match Reply::read(body, &Limits::default()).map_err(stranger)? {
         Reply::Fault { fault, .. } => Ok(Err(Error::from_fault(fault))),
-        Reply::Done { .. } => Err(stranger(FrameError::Malformed)),
+        Reply::Done { .. } | Reply::Ring { .. } => Err(stranger(FrameError::Malformed)),
     }
 }
 

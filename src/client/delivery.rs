@@ -18,8 +18,12 @@ pub(super) struct Delivery<'a, 'pool> {
 impl Delivery<'_, '_> {
     pub(super) fn confirm(&mut self) -> Result<()> {
         self.open = false;
-        self.buffers.confirm(self.number);
-        self.lane.send(self.buffers).map_err(|error| {
+        // Through a ring the client's index says it all.
+        let confirmed = self.lane.settle(false).unwrap_or_else(|| {
+            self.buffers.confirm(self.number);
+            self.lane.send(self.buffers)
+        });
+        confirmed.map_err(|error| {
             self.remote.end(error.reason());
             Error::Gone(format!(
                 "the connection ended before the items were ours; they are still the server's: {}",
@@ -32,8 +36,11 @@ impl Delivery<'_, '_> {
 impl Drop for Delivery<'_, '_> {
     fn drop(&mut self) {
         if self.open {
-            self.buffers.decline(self.number);
-            if let Err(error) = self.lane.send(self.buffers) {
+            let declined = self.lane.settle(true).unwrap_or_else(|| {
+                self.buffers.decline(self.number);
+                self.lane.send(self.buffers)
+            });
+            if let Err(error) = declined {
                 self.remote.end(error.reason());
             }
         }

@@ -7,12 +7,13 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use byproxy_proto::fault::Fault;
+use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::{self, FrameError, PREFIX_BYTES, Reply};
 use byproxy_proto::value::Limits;
 
 use crate::backend;
 use crate::transport::Stream;
+use crate::transport::ring::Connected;
 
 /// How much a reply is expected to take at first.
 const READ_BYTES: usize = 16 << 10;
@@ -27,6 +28,10 @@ pub(super) struct Lane {
     stream: Arc<Stream>,
     number: u64,
     patience: Option<Duration>,
+    /// From which call on the socket on the lane asks for a ring; zero is never.
+    ring_after: u64,
+    /// Calls on the socket since it last asked.
+    calls: u64,
 }
 
 /// Why a call on a lane failed. Whatever it was, the session is over.
@@ -102,13 +107,94 @@ impl LaneError {
 }
 
 impl Lane {
-    pub(super) fn new(id: u64, stream: Arc<Stream>) -> Self {
+    pub(super) fn new(id: u64, stream: Arc<Stream>, ring_after: u64) -> Self {
         Self {
             id,
             stream,
             number: 0,
             patience: None,
+            ring_after,
+            calls: 0,
         }
+    }
+
+    /// Before a call: if this lane has become a hot one, lets it go on in a ring.
+    #[inline]
+    pub(super) fn prepare(&mut self) -> Result<(), LaneError> {
+        if self.ring_after == 0 || self.stream.connected().is_none_or(Connected::is_on_ring) {
+            return Ok(());
+        }
+        self.calls += 1;
+        if self.calls < self.ring_after {
+            return Ok(());
+        }
+        self.calls = 0;
+        self.ask_for_ring()
+    }
+
+    /// Asks for a ring, and goes on in it if there is one to be had.
+    #[cold]
+    fn ask_for_ring(&mut self) -> Result<(), LaneError> {
+        let Some(connected) = self.stream.connected() else {
+            return Ok(());
+        };
+        self.number += 1;
+        let mut bytes = Vec::new();
+        let request = frame::Request::Ring { number: self.number };
+        append(&mut bytes, |out| request.write(out));
+        self.stream
+            .send(&bytes, &mut 0)
+            .map_err(|error| LaneError::Unsent(closed(&error.to_string())))?;
+        bytes.clear();
+        let mut descriptor = None;
+        loop {
+            skip_doorbells(&mut bytes);
+            let split = frame::split(&bytes, READ_BYTES).map_err(|error| LaneError::Unsent(error.to_string()))?;
+            if let Some(body) = split {
+                let reply = Reply::read(body, &Limits::default());
+                match reply.map_err(|error| LaneError::Unsent(error.to_string()))? {
+                    Reply::Ring { number, fresh } if number == self.number => {
+                        if !connected.go_on_in_ring(descriptor.filter(|_| fresh)) {
+                            // This process can't map it, and could not the next one.
+                            self.ring_after = 0;
+                        }
+                    }
+                    Reply::Fault { number, fault } if number == self.number => {
+                        // There may be a place later; a server that makes no rings never will.
+                        let later = fault.code == FaultCode::TooMany;
+                        self.ring_after = if later { self.ring_after.saturating_mul(4) } else { 0 };
+                    }
+                    Reply::Fault { number: 0, fault } => return Err(LaneError::Ended(fault)),
+                    _ => {
+                        return Err(LaneError::Unsent(
+                            "the server answered another call than was made".to_owned(),
+                        ));
+                    }
+                }
+                return Ok(());
+            }
+            match connected.receive_with_descriptor(&mut bytes, READ_BYTES) {
+                Ok((0, _)) => return Err(LaneError::Unsent(closed("end of the stream"))),
+                Ok((_, came)) => descriptor = descriptor.or(came),
+                Err(error) => return Err(LaneError::Unsent(closed(&error.to_string()))),
+            }
+        }
+    }
+
+    /// What was received through a ring has been read.
+    #[inline]
+    pub(super) fn consume(&self) {
+        self.stream.consume();
+    }
+
+    /// What was delivered through a ring is ours, or goes back. Nothing if it came another way: then the server has to be told.
+    pub(super) fn settle(&self, declined: bool) -> Option<Result<(), LaneError>> {
+        let settled = self.stream.settle(declined)?;
+        Some(if settled {
+            Ok(())
+        } else {
+            Err(LaneError::Lost(closed("the server ended the session")))
+        })
     }
 
     /// Appends a call; returns its number. Its size has been checked.
@@ -170,6 +256,7 @@ impl Lane {
                 }
                 Err(error) => return Err(LaneError::Lost(closed(&error.to_string()))),
             }
+            skip_doorbells(input);
             let lost = |error: FrameError| LaneError::Lost(format!("the server's reply can't be read: {error}"));
             if let Some(body) = frame::split(input, limit).map_err(lost)? {
                 let length = PREFIX_BYTES + body.len();
@@ -197,6 +284,14 @@ impl Lane {
             Reply::Fault { number: 0, fault } => Some(fault),
             _ => None,
         }
+    }
+}
+
+/// Frames without a body, which only woke us.
+#[inline]
+fn skip_doorbells(bytes: &mut Vec<u8>) {
+    while bytes.starts_with(&frame::DOORBELL) {
+        bytes.drain(..frame::DOORBELL.len());
     }
 }
 

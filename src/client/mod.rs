@@ -56,6 +56,12 @@ pub(crate) struct Remote {
     me: Weak<Self>,
 }
 
+/// The reply to a call.
+enum Answered<'a> {
+    Done { handed: Vec<u64>, result: &'a [u8] },
+    Fault(byproxy_proto::fault::Fault),
+}
+
 /// How the session ended, and what has to be woken when it does.
 #[derive(Debug, Default)]
 struct End {
@@ -118,7 +124,8 @@ impl Remote {
         end.next_stream += 1;
         let id = end.next_stream;
         end.streams.insert(id, Arc::downgrade(&stream));
-        Ok(Lane::new(id, stream))
+        let ring_after = if self.options.ring { self.welcomed.ring_after } else { 0 };
+        Ok(Lane::new(id, stream, ring_after))
     }
 
     /// Forgets a lane that is closed on purpose.
@@ -195,10 +202,11 @@ impl Remote {
     fn exchange(&self, lane: &mut Lane, request: &Request<'_>, buffers: &mut Buffers) -> Result<u64> {
         buffers.clear();
         self.releases.write_all(&mut buffers.output);
+        let prepared = lane.set_patience(self.patience(request)).and_then(|()| lane.prepare());
+        prepared.map_err(|error| self.lose(request.operation, error))?;
         let number = lane.write_call(request, buffers);
         let received = lane
-            .set_patience(self.patience(request))
-            .and_then(|()| lane.send(buffers))
+            .send(buffers)
             .and_then(|()| lane.receive(buffers, self.reply_bytes_max()));
         received.map_err(|error| self.lose(request.operation, error))?;
         Ok(number)
@@ -208,23 +216,24 @@ impl Remote {
     #[inline]
     fn answer(&self, operation: Operation, number: u64, frame: &[u8], visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
         match self.read_reply(operation, number, frame)? {
-            Reply::Done { handed, result, .. } => {
+            Answered::Done { handed, result } => {
                 visit(Answer {
                     handed: &handed,
                     result,
                 });
                 Ok(())
             }
-            Reply::Fault { fault, .. } => Err(Error::from_fault(fault)),
+            Answered::Fault(fault) => Err(Error::from_fault(fault)),
         }
     }
 
-    fn read_reply<'a>(&self, operation: Operation, expected: u64, frame: &'a [u8]) -> Result<Reply<'a>> {
+    fn read_reply<'a>(&self, operation: Operation, expected: u64, frame: &'a [u8]) -> Result<Answered<'a>> {
         let body = frame.get(byproxy_proto::frame::PREFIX_BYTES..).unwrap_or_default();
         let reply = Reply::read(body, &self.limits);
         match reply {
             Ok(Reply::Fault { number: 0, fault }) => Err(self.lose(operation, LaneError::Ended(fault))),
-            Ok(reply @ (Reply::Done { number, .. } | Reply::Fault { number, .. })) if number == expected => Ok(reply),
+            Ok(Reply::Done { number, handed, result }) if number == expected => Ok(Answered::Done { handed, result }),
+            Ok(Reply::Fault { number, fault }) if number == expected => Ok(Answered::Fault(fault)),
             Ok(_) => Err(self.lose(
                 operation,
                 LaneError::Lost("the server answered another call than was made".to_owned()),
@@ -258,8 +267,8 @@ impl Remote {
             open: false,
         };
         let outcome = match self.read_reply(request.operation, number, &input)? {
-            Reply::Fault { fault, .. } => Err(Error::from_fault(fault)),
-            Reply::Done { handed, result, .. } => {
+            Answered::Fault(fault) => Err(Error::from_fault(fault)),
+            Answered::Done { handed, result } => {
                 delivery.open = true;
                 if cfg!(canary = "confirm_before_decode") {
                     delivery.confirm()?;
@@ -316,6 +325,7 @@ impl Backend for Remote {
         };
         let mut buffers = Buffers::take();
         let number = self.exchange(&mut lane, &request, &mut buffers)?;
+        lane.consume();
         // The lane is free for others while the reply is read, and for calls that reading it makes.
         drop(lane);
         self.flush_releases();

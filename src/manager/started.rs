@@ -35,9 +35,9 @@ pub(super) struct Started {
 
 impl Started {
     /// Starts a server process and waits until it listens.
-    pub(super) fn start(memory_bytes_max: Option<u64>) -> Result<Self> {
+    pub(super) fn start(memory_bytes_max: Option<u64>, ring_after: Option<u64>) -> Result<Self> {
         let builder = Process::builder().name("byproxy-server");
-        let (process, link) = builder.spawn_linked(serve, (memory_bytes_max,))?;
+        let (process, link) = builder.spawn_linked(serve, (memory_bytes_max, ring_after))?;
         match read_address(&link) {
             Ok(address) => Ok(Self {
                 process,
@@ -80,11 +80,14 @@ impl Drop for Started {
 }
 
 /// The child: serves until its starter lets go of the link or a client asks for the end.
-fn serve(memory_bytes_max: Option<u64>) -> Result<(), String> {
+fn serve(memory_bytes_max: Option<u64>, ring_after: Option<u64>) -> Result<(), String> {
     let mut link = inherited().ok_or("started without a link to its starter")?;
     let mut builder = Server::builder();
     if let Some(bytes) = memory_bytes_max {
         builder = builder.memory_bytes_max(bytes);
+    }
+    if let Some(calls) = ring_after {
+        builder = builder.ring_after(calls);
     }
     let server = match builder.build() {
         Ok(server) => server,

@@ -9,7 +9,7 @@ use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::{self, FrameError, HANDSHAKE_BYTES_MAX};
 use byproxy_proto::handshake::{Hello, Purpose, VERSION, Welcome};
 
-use super::connection::{Connection, Role};
+use super::connection::{Connection, Role, Source};
 use super::driver::{Driver, Scratch, encode};
 use super::session::{JoinError, Session};
 use super::timer::Chore;
@@ -74,7 +74,7 @@ impl Driver {
     /// not had its turn to write it.
     pub(super) fn make_room(&self, scratch: &mut Scratch) -> bool {
         while let Some((oldest, since)) = self.stranger_too_many() {
-            self.read(&oldest, scratch);
+            self.read(&oldest, Source::Socket, scratch);
             if !self.strangers.lock().contains_key(&oldest.id) {
                 continue;
             }
@@ -158,6 +158,10 @@ impl Driver {
             session: session.id.0,
             secret: session.secret,
             frame_bytes_max: u64::try_from(self.limits.frame_bytes_max).unwrap_or(u64::MAX),
+            ring_after: match connection.wire {
+                Wire::Unix(_) if self.limits.ring_bytes_max > 0 => self.limits.ring_after,
+                _ => 0,
+            },
             proof: &[],
         };
         frame::write::<FrameError>(replies, HANDSHAKE_BYTES_MAX, |out| {
@@ -169,7 +173,7 @@ impl Driver {
 
     fn open_session(&self, connection: &Arc<Connection>, name: &str) -> Result<Arc<Session>, Fault> {
         let pidfd = match &connection.wire {
-            Wire::Unix(socket) => Some(socket.peer_process(connection.pid).map_err(|error| {
+            Wire::Unix(served) => Some(served.socket.peer_process(connection.pid).map_err(|error| {
                 Fault::new(
                     FaultCode::Refused,
                     format!("can't watch process {}: {error}", connection.pid),

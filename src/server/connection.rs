@@ -4,6 +4,9 @@
 //! drains it when its session ends. `outbox` belongs to whoever has a frame for it: any worker and any helper. Frames enter the outbox
 //! whole, so they never interleave. An idle connection owns no buffer.
 //!
+//! A lane may have a ring beside its socket. Frames come through either, and a reply goes where its call came from. What a reply through the
+//! ring delivers is settled by the client's index: the connection remembers where that reply ends, and [`Connection::fate`] looks.
+//!
 //! Order of locks: `inbound`, then engine or `outbox`; never two `inbound`, and never `inbound` under `outbox`.
 
 use std::io::{self, ErrorKind};
@@ -14,6 +17,7 @@ use parking_lot::Mutex;
 
 use super::poller::{Interest, Poller};
 use super::session::Session;
+use crate::shm::ring::{Fate, ServerEnd};
 use crate::transport::Wire;
 
 /// How much one look at a connection reads.
@@ -39,6 +43,29 @@ pub(super) struct Connection {
     pub(super) on_the_clock: AtomicBool,
     /// So much output is unread that no more requests are taken.
     stalled: AtomicBool,
+    /// The last call came through the ring, and so its reply goes there.
+    on_ring: AtomicBool,
+    /// There is output that waits for room.
+    unsent: AtomicBool,
+    /// A reply through the ring delivers something, and is written.
+    delivers: AtomicBool,
+    /// A worker scans its ring.
+    pub(super) scanned: AtomicBool,
+    /// Its ring takes a place under the cap.
+    pub(super) has_ring_place: AtomicBool,
+    /// A look at whether its ring is idle is on the timer's list.
+    pub(super) rests_soon: AtomicBool,
+    /// How far the ring was used when that was put there.
+    pub(super) used_until: AtomicU64,
+}
+
+/// Where bytes of a connection come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The socket, or what stands for it inside a process.
+    Socket,
+    /// The ring.
+    Ring,
 }
 
 /// The reading side.
@@ -47,6 +74,8 @@ pub(super) struct Inbound {
     pub(super) role: Role,
     /// Bytes that have arrived and were not handled yet: a part of a frame, or whole ones behind too much unread output.
     pub(super) pending: Vec<u8>,
+    /// The same of the ring.
+    pub(super) pending_in_ring: Vec<u8>,
 }
 
 /// What a connection is for.
@@ -70,6 +99,17 @@ struct Outbox {
     sent: usize,
     /// When the peer last made room, by the driver's clock. Meaningful while the queue is not empty.
     progress: u64,
+    /// What was delivered through the ring last, until its fate is known.
+    delivery: Option<Delivery>,
+}
+
+/// A reply through the ring whose items are the client's once its index has passed them.
+#[derive(Clone, Copy, Debug)]
+struct Delivery {
+    /// The number of the call.
+    number: u64,
+    /// Where the reply ends in the ring, once all of it is there.
+    end: Option<u64>,
 }
 
 /// How a write went.
@@ -103,12 +143,124 @@ impl Connection {
             inbound: Mutex::new(Inbound {
                 role: Role::Stranger,
                 pending: Vec::new(),
+                pending_in_ring: Vec::new(),
             }),
             poller,
             outbox: Mutex::default(),
             answering: AtomicU64::new(0),
             on_the_clock: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
+            on_ring: AtomicBool::new(false),
+            unsent: AtomicBool::new(false),
+            delivers: AtomicBool::new(false),
+            scanned: AtomicBool::new(false),
+            has_ring_place: AtomicBool::new(false),
+            rests_soon: AtomicBool::new(false),
+            used_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Its ring, while the client may write to it.
+    #[inline]
+    pub(super) fn ring(&self) -> Option<&ServerEnd> {
+        self.wire.served()?.ring()
+    }
+
+    /// Says where the call that is being handled came from.
+    #[inline]
+    pub(super) fn came_from(&self, source: Source) {
+        let on_ring = source == Source::Ring;
+        if self.on_ring.load(Ordering::Relaxed) != on_ring {
+            self.on_ring.store(on_ring, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether replies go through the ring.
+    #[inline]
+    pub(super) fn is_on_ring(&self) -> bool {
+        self.on_ring.load(Ordering::Relaxed)
+    }
+
+    /// Appends what has arrived.
+    #[inline]
+    pub(super) fn receive(&self, source: Source, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        match (source, self.wire.served()) {
+            (Source::Ring, Some(served)) => served.receive_from_ring(into, most),
+            _ => self.wire.receive(into, most),
+        }
+    }
+
+    /// The reply that is written next delivers something to this call. Through a socket the client tells what becomes of it.
+    #[inline]
+    pub(super) fn delivers(&self, number: u64) {
+        if self.is_on_ring() {
+            self.outbox.lock().delivery = Some(Delivery { number, end: None });
+        }
+    }
+
+    /// What became of the last delivery through the ring, with the number of its call; to be told once.
+    #[inline]
+    pub(super) fn fate(&self) -> Option<(u64, Fate)> {
+        if !self.delivers.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut outbox = self.outbox.lock();
+        let (number, fate) = self.look_at_fate(&outbox)?;
+        outbox.delivery = None;
+        self.delivers.store(false, Ordering::Release);
+        Some((number, fate))
+    }
+
+    /// Whether something was delivered through the ring and its fate is open.
+    #[inline]
+    pub(super) fn has_delivery(&self) -> bool {
+        self.delivers.load(Ordering::Acquire)
+    }
+
+    /// Whether there is output that waits for room.
+    #[inline]
+    pub(super) fn has_unsent(&self) -> bool {
+        self.unsent.load(Ordering::Relaxed)
+    }
+
+    fn look_at_fate(&self, outbox: &Outbox) -> Option<(u64, Fate)> {
+        let Delivery { number, end } = outbox.delivery?;
+        let fate = self.wire.served()?.any_ring()?.fate(end?)?;
+        Some((number, fate))
+    }
+
+    /// Whether there is something to do in its ring: a request, a fate, or output for which there is room.
+    #[inline]
+    pub(super) fn is_ready(&self, ring: &ServerEnd) -> bool {
+        (ring.has_requests() && !self.is_stalled())
+            || (self.unsent.load(Ordering::Relaxed) && ring.has_room())
+            || (self.delivers.load(Ordering::Relaxed) && self.look_at_fate(&self.outbox.lock()).is_some())
+    }
+
+    /// Before its worker scans its ring no more. False if there is something to do there.
+    pub(super) fn park(&self, ring: &ServerEnd) -> bool {
+        ring.park(|| {
+            // Whoever is writing a reply now has said where it ends when this lock is free.
+            let fate = self.look_at_fate(&self.outbox.lock()).is_some();
+            fate || self.is_ready(ring)
+        })
+    }
+
+    /// Closes its ring if it is idle; true once it is closed. The caller holds `inbound`.
+    pub(super) fn retire_ring(&self, inbound: &Inbound, ring: &ServerEnd) -> bool {
+        let outbox = self.outbox.lock();
+        outbox.queue.is_empty()
+            && outbox.delivery.is_none()
+            && inbound.pending_in_ring.is_empty()
+            && self.answering.load(Ordering::Acquire) == 0
+            && ring.retire()
+    }
+
+    #[inline]
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.wire.served() {
+            Some(served) if self.is_on_ring() => served.send_to_ring(bytes),
+            _ => self.wire.send(bytes),
         }
     }
 
@@ -135,7 +287,7 @@ impl Connection {
         }
         let mut sent = 0;
         while let Some(rest) = frames.get(sent..).filter(|rest| !rest.is_empty()) {
-            match self.wire.send(rest) {
+            match self.send(rest) {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     outbox.keep(frames, sent, now());
@@ -145,6 +297,7 @@ impl Connection {
                 Err(_) => return Written::Lost,
             }
         }
+        self.mark_delivery(&mut outbox);
         Written::Fine
     }
 
@@ -159,7 +312,7 @@ impl Connection {
             let Some(rest) = outbox.queue.get(sent..).filter(|rest| !rest.is_empty()) else {
                 break;
             };
-            match self.wire.send(rest) {
+            match self.send(rest) {
                 Ok(count) => {
                     outbox.sent += count;
                     outbox.progress = now;
@@ -169,7 +322,12 @@ impl Connection {
             }
         }
         if outbox.unread() == 0 {
-            *outbox = Outbox::default();
+            let delivery = outbox.delivery;
+            *outbox = Outbox {
+                delivery,
+                ..Outbox::default()
+            };
+            self.mark_delivery(&mut outbox);
         }
         let resume = self.is_stalled() && outbox.unread() <= unread_bytes_max / 2;
         if resume {
@@ -177,6 +335,18 @@ impl Connection {
         }
         self.show_interest(&outbox);
         if resume { Flushed::Resume } else { Flushed::Fine }
+    }
+
+    /// Everything is written: if the last of it delivers something, this is where that ends.
+    #[inline]
+    fn mark_delivery(&self, outbox: &mut Outbox) {
+        if let Some(delivery) = &mut outbox.delivery
+            && delivery.end.is_none()
+            && let Some(ring) = self.wire.served().and_then(|served| served.any_ring())
+        {
+            delivery.end = Some(ring.written());
+            self.delivers.store(true, Ordering::Release);
+        }
     }
 
     /// When the peer last made room, if it is being waited for.
@@ -191,11 +361,12 @@ impl Connection {
             poller.remove(self);
         }
         *self.outbox.lock() = Outbox::default();
+        self.unsent.store(false, Ordering::Relaxed);
         self.wire.close();
     }
 
     /// Reads what has arrived behind the pending bytes; the next frame is as long as `needed`, if that is known.
-    pub(super) fn read_more(&self, pending: &mut Vec<u8>, needed: Option<usize>) -> io::Result<usize> {
+    pub(super) fn read_more(&self, source: Source, pending: &mut Vec<u8>, needed: Option<usize>) -> io::Result<usize> {
         // A prefix may promise much: room is made as bytes really arrive, at most doubling what is there.
         let most = match needed {
             Some(needed) => needed
@@ -203,7 +374,7 @@ impl Connection {
                 .clamp(1, pending.len().max(READ_BYTES)),
             None => READ_BYTES,
         };
-        self.wire.receive(pending, most)
+        self.receive(source, pending, most)
     }
 
     fn hold_back(&self, outbox: &Outbox, unread_bytes_max: usize) {
@@ -215,6 +386,11 @@ impl Connection {
 
     /// Tells the poller what to wait for. Called under the outbox's lock, so that the last word is right.
     fn show_interest(&self, outbox: &Outbox) {
+        self.unsent.store(!outbox.queue.is_empty(), Ordering::Relaxed);
+        if self.is_on_ring() {
+            // Its socket brings bells, and one of them when there is room in the ring.
+            return;
+        }
         if let Some(poller) = &self.poller {
             poller.change(
                 self,
@@ -223,6 +399,17 @@ impl Connection {
                     write: !outbox.queue.is_empty(),
                 },
             );
+        }
+    }
+}
+
+impl Inbound {
+    /// The bytes from a source that were not handled yet.
+    #[inline]
+    pub(super) fn pending(&mut self, source: Source) -> &mut Vec<u8> {
+        match source {
+            Source::Socket => &mut self.pending,
+            Source::Ring => &mut self.pending_in_ring,
         }
     }
 }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::Limits;
 use super::admission::Stranger;
-use super::connection::{Connection, Flushed, Inbound, READ_BYTES, Role, Written};
+use super::connection::{Connection, Flushed, Inbound, READ_BYTES, Role, Source, Written};
 use super::helpers::Helpers;
 use super::poller::Poller;
 use super::session::Session;
@@ -47,6 +47,8 @@ pub(super) struct Driver {
     pub(super) helpers: Helpers,
     pub(super) counters: Counters,
     pub(super) next_connection: AtomicU64,
+    /// How many rings are open.
+    pub(super) rings: AtomicUsize,
     /// A client asked for the server's end, and its reply has been sent.
     pub(super) ending: AtomicBool,
     /// Readable once the server is to stop.
@@ -66,6 +68,12 @@ pub(super) struct Counters {
     pub(super) starved: AtomicU64,
     /// Panics that were caught; each ended the connection it happened on.
     pub(super) panics: AtomicU64,
+    /// Rings that were opened, whether new or again.
+    pub(super) rings: AtomicU64,
+    /// Times that clients which slept were woken over their sockets, of lanes that are gone.
+    pub(super) bells: AtomicU64,
+    /// Times that workers slept.
+    pub(super) sleeps: AtomicU64,
 }
 
 /// One thread's buffers.
@@ -105,9 +113,16 @@ pub(super) enum Verdict {
 impl Driver {
     /// Takes what a connection has sent.
     #[inline]
-    pub(super) fn read(&self, connection: &Arc<Connection>, scratch: &mut Scratch) {
+    pub(super) fn read(&self, connection: &Arc<Connection>, source: Source, scratch: &mut Scratch) {
         let mut inbound = connection.inbound.lock();
-        let verdict = self.take_frames(connection, &mut inbound, Mode::Read, scratch);
+        let mut verdict = self.take_frames(connection, &mut inbound, source, Mode::Read, scratch);
+        if verdict == Verdict::Lost && source == Source::Socket && connection.ring().is_some() {
+            // What the client wrote to the ring before its end comes before it: perhaps a goodbye.
+            verdict = match self.take_frames(connection, &mut inbound, Source::Ring, Mode::Read, scratch) {
+                Verdict::Open => Verdict::Lost,
+                verdict => verdict,
+            };
+        }
         if verdict != Verdict::Open {
             self.part(connection, &mut inbound, verdict);
         }
@@ -117,7 +132,12 @@ impl Driver {
     pub(super) fn write_on(&self, connection: &Arc<Connection>, scratch: &mut Scratch) {
         match connection.flush(self.timer.now().0, self.limits.unread_bytes_max) {
             Flushed::Fine => {}
-            Flushed::Resume => self.read(connection, scratch),
+            Flushed::Resume => {
+                self.read(connection, Source::Socket, scratch);
+                if connection.ring().is_some() {
+                    self.read(connection, Source::Ring, scratch);
+                }
+            }
             Flushed::Lost => self.lose(connection),
         }
     }
@@ -155,6 +175,7 @@ impl Driver {
         &self,
         connection: &Arc<Connection>,
         inbound: &mut Inbound,
+        source: Source,
         mode: Mode,
         scratch: &mut Scratch,
     ) -> Verdict {
@@ -168,14 +189,14 @@ impl Driver {
             if matches!(inbound.role, Role::Closed) || (connection.is_stalled() && mode == Mode::Read) {
                 return Verdict::Open;
             }
-            let mut pending = std::mem::take(&mut inbound.pending);
+            let mut pending = std::mem::take(inbound.pending(source));
             let fresh = pending.is_empty();
             let taken = if fresh {
                 input.clear();
-                connection.wire.receive(input, READ_BYTES)
+                connection.receive(source, input, READ_BYTES)
             } else {
                 let needed = length_of_first(&pending);
-                connection.read_more(&mut pending, needed)
+                connection.read_more(source, &mut pending, needed)
             };
             let (arrived, some) = match taken {
                 Ok(0) => (Verdict::Lost, false),
@@ -187,6 +208,7 @@ impl Driver {
             let mut visit = Visit {
                 driver: self,
                 connection,
+                source,
                 mode,
                 replies,
                 frame,
@@ -199,7 +221,7 @@ impl Driver {
                 } else if consumed > 0 {
                     pending.drain(..consumed);
                 }
-                inbound.pending = pending;
+                *inbound.pending(source) = pending;
             }
             self.write(connection, session_of(&inbound.role), replies);
             if verdict != Verdict::Open {
@@ -275,6 +297,11 @@ impl Driver {
             match chore {
                 Chore::Accept => accept = true,
                 Chore::Hellos => self.dismiss_late_strangers(now),
+                Chore::Rest(lane) => {
+                    if let Some(lane) = lane.upgrade() {
+                        self.rest(&lane);
+                    }
+                }
                 Chore::Progress(connection) => {
                     if let Some(connection) = connection.upgrade() {
                         self.check_progress(&connection, now.0);
@@ -293,8 +320,14 @@ impl Driver {
             return;
         };
         lane.answering.store(0, Ordering::Release);
+        if reply.delivers {
+            lane.delivers(reply.number);
+        }
         encode(reply, self.reply_limit(), frame);
         self.write(&lane, Some(to.session), frame);
+        if lane.is_on_ring() {
+            self.rest_later(&lane);
+        }
     }
 
     fn watch_progress(&self, connection: &Arc<Connection>, after: Duration) {

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::Limits;
-use super::connection::Connection;
+use super::connection::{Connection, Source};
 use super::driver::{Driver, Scratch};
 use super::worker::Worker;
 use crate::engine::{Engine, Settings};
@@ -98,7 +98,7 @@ impl Host for MemoryHost {
         let mut scratch = self.scratch.lock().pop().unwrap_or_default();
         self.driver.guard(|| {
             self.driver.write_on(&connection, &mut scratch);
-            self.driver.read(&connection, &mut scratch);
+            self.driver.read(&connection, Source::Socket, &mut scratch);
             self.driver.settle(&mut scratch);
         });
         self.scratch.lock().push(scratch);

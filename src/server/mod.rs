@@ -9,12 +9,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod admission;
+mod builder;
 mod connection;
 mod driver;
 mod helpers;
 pub(crate) mod memory;
 mod poller;
 pub(crate) mod private;
+mod rings;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -28,15 +30,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use byproxy_proto::address::Address;
 use byproxy_proto::fault::{Fault, FaultCode};
-use byproxy_proto::frame::FRAME_BYTES_MAX;
 use dashmap::DashMap;
 use parking_lot::Mutex;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+pub use self::builder::{Builder, Limits};
 use self::connection::{Connection, Role};
 use self::driver::{Counters, Driver, encode};
 use self::helpers::Helpers;
@@ -44,15 +44,12 @@ use self::poller::Poller;
 use self::private::PrivateDirectory;
 use self::timer::Timer;
 use self::worker::Worker;
-use crate::engine::{Engine, Outcome, ReplyRef, Settings};
+use crate::engine::{Engine, Outcome, ReplyRef};
 use crate::error::{Error, Result};
 use crate::transport::unix::Listener;
 
 /// Buffers of large frames go back to the system at once, so that a server which once took one does not stay large.
 const LARGE_BLOCK_BYTES: usize = 1 << 20;
-/// Descriptors for other things than connections: the listener, pollers, timers, files of the program around it.
-const DESCRIPTORS_SPARE: u64 = 256;
-
 /// Jobs run side by side even on a small machine: a short one must not stand behind a long one.
 const HELPERS_MIN: usize = 2;
 
@@ -86,23 +83,6 @@ pub struct Server {
     directory: Option<PrivateDirectory>,
 }
 
-/// How a server is set up before it claims its address.
-///
-/// # Examples
-///
-/// ```
-/// let server = byproxy::Server::builder().workers(2).memory_bytes_max(1 << 30).build()?;
-/// assert!(server.address().to_string().starts_with("unix:"));
-/// # Ok::<(), byproxy::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct Builder {
-    address: Option<Address>,
-    workers: usize,
-    limits: Limits,
-    memory_bytes_max: Option<u64>,
-}
-
 /// Looks at a server and stops it, from any thread.
 ///
 /// # Examples
@@ -118,33 +98,6 @@ pub struct Builder {
 pub struct Handle {
     driver: Arc<Driver>,
     address: Address,
-}
-
-/// What a server allows its clients.
-///
-/// # Examples
-///
-/// ```
-/// let limits = byproxy::server::Limits { connections_max: 100, ..Default::default() };
-/// let server = byproxy::Server::builder().limits(limits).build()?;
-/// # Ok::<(), byproxy::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The largest frame, in bytes: one call's arguments or one reply.
-    pub frame_bytes_max: usize,
-    /// How many connections may be open.
-    pub connections_max: usize,
-    /// How many connections may be open that have not said hello; beyond that the oldest is closed.
-    pub strangers_max: usize,
-    /// How long a connection may take to say hello.
-    pub hello_wait: Duration,
-    /// How many lanes one session may have, which is how many of its calls may wait.
-    pub lanes_max: usize,
-    /// How many bytes of replies a lane may leave unread before its requests are no longer taken.
-    pub unread_bytes_max: usize,
-    /// How long a client may leave a reply unread without taking a single byte of it, before its session ends.
-    pub stuck_wait: Duration,
 }
 
 /// What happened at a server so far.
@@ -170,20 +123,14 @@ pub struct Stats {
     pub starved: u64,
     /// Panics that were caught. Anything but zero is a fault in byproxy.
     pub panics: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            frame_bytes_max: FRAME_BYTES_MAX,
-            connections_max: 10_000,
-            strangers_max: 128,
-            hello_wait: Duration::from_secs(10),
-            lanes_max: 1024 + 64,
-            unread_bytes_max: 8 << 20,
-            stuck_wait: Duration::from_secs(30),
-        }
-    }
+    /// Lanes whose calls go through shared memory now.
+    pub rings: usize,
+    /// Times that a lane went on in shared memory.
+    pub rings_opened: u64,
+    /// Times that a client which slept until its reply came was woken by a system call.
+    pub bells: u64,
+    /// Times that a worker had nothing to do and slept.
+    pub sleeps: u64,
 }
 
 impl Server {
@@ -197,12 +144,7 @@ impl Server {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn builder() -> Builder {
-        Builder {
-            address: None,
-            workers: workers_default(),
-            limits: Limits::default(),
-            memory_bytes_max: None,
-        }
+        Builder::new()
     }
 
     /// Where it listens.
@@ -299,152 +241,6 @@ impl Server {
     }
 }
 
-impl Builder {
-    /// Where to listen. Unless it is given, the server listens in a new directory that only this user can enter, and removes it at its end.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let directory = tempfile::tempdir()?;
-    /// let address = byproxy::Address::unix(directory.path().join("app.sock"))?;
-    /// let server = byproxy::Server::builder().listen(address.clone()).build()?;
-    /// assert_eq!(server.address(), &address);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    pub fn listen(self, address: Address) -> Self {
-        Self {
-            address: Some(address),
-            ..self
-        }
-    }
-
-    /// How many threads serve connections; at least one. Half the cores unless said otherwise.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let server = byproxy::Server::builder().workers(4).build()?;
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    #[must_use]
-    pub fn workers(self, workers: usize) -> Self {
-        Self {
-            workers: workers.max(1),
-            ..self
-        }
-    }
-
-    /// What to allow clients.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let limits = byproxy::server::Limits { frame_bytes_max: 1 << 16, ..Default::default() };
-    /// let server = byproxy::Server::builder().limits(limits).build()?;
-    /// let handle = server.handle();
-    /// let serving = std::thread::spawn(move || server.serve());
-    /// let texts = byproxy::Manager::connect(handle.address())?.list::<String>()?;
-    /// assert!(texts.append("x".repeat(1 << 17)).is_err());
-    /// handle.stop();
-    /// serving.join().unwrap()?;
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    #[must_use]
-    pub fn limits(self, limits: Limits) -> Self {
-        Self { limits, ..self }
-    }
-
-    /// How many bytes all objects together may occupy.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let server = byproxy::Server::builder().memory_bytes_max(1 << 16).build()?;
-    /// let handle = server.handle();
-    /// let serving = std::thread::spawn(move || server.serve());
-    /// let texts = byproxy::Manager::connect(handle.address())?.list::<String>()?;
-    /// assert!(texts.append("x".repeat(1 << 17)).is_err());
-    /// handle.stop();
-    /// serving.join().unwrap()?;
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    #[must_use]
-    pub fn memory_bytes_max(self, bytes: u64) -> Self {
-        Self {
-            memory_bytes_max: Some(bytes),
-            ..self
-        }
-    }
-
-    /// Claims the address. Raises this process's soft limit of descriptors, since every connection needs one.
-    ///
-    /// # Errors
-    /// If the address has no transport, or can't be claimed: another server has it, or the path is not safe to listen at. The message
-    /// says which and what to do.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let server = byproxy::Server::builder().build()?;
-    /// let taken = byproxy::Server::builder().listen(server.address().clone()).build();
-    /// assert!(taken.is_err(), "one server has it");
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    pub fn build(self) -> Result<Server> {
-        let (address, directory) = if let Some(address) = self.address {
-            (address, None)
-        } else {
-            let context = "can't make a private directory for the socket";
-            let directory = PrivateDirectory::create().map_err(|source| Error::Io { context, source })?;
-            (Address::unix(directory.socket())?, Some(directory))
-        };
-        let Address::Unix(path) = &address else {
-            return Err(unsupported(format!(
-                "can't listen at {address} yet: only unix:PATH has a transport"
-            )));
-        };
-        let listener = Listener::bind(path).map_err(|error| Error::Io {
-            context: "can't listen",
-            source: io::Error::other(error),
-        })?;
-        let listener = Arc::new(listener);
-        let context = "can't set up the server";
-        let io = |source| Error::Io { context, source };
-        let mut settings = Settings::default();
-        if let Some(bytes) = self.memory_bytes_max {
-            settings.memory_bytes_max = bytes;
-        }
-        let engine = Engine::new(random_number().map_err(io)?, settings);
-        allow_descriptors(self.limits.connections_max);
-        let driver = Driver::start(engine, self.limits, self.workers).map_err(io)?;
-        let workers = (0..self.workers)
-            .map(|index| Worker::new(&driver, index, Some(&listener)))
-            .collect::<io::Result<_>>();
-        Ok(Server {
-            driver,
-            listener,
-            address,
-            workers: workers.map_err(io)?,
-            directory,
-        })
-    }
-}
-
-/// Lets this process have a descriptor for each of so many connections, and some for itself, as far as the system allows. Without it
-/// many systems give a process a thousand.
-fn allow_descriptors(connections: usize) {
-    let wanted = u64::try_from(connections)
-        .unwrap_or(u64::MAX)
-        .saturating_add(DESCRIPTORS_SPARE);
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|current| current < wanted) {
-        let current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
-        // If it is refused, the server takes as many connections as it can, and lets the rest wait.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
-    }
-}
-
 impl Handle {
     /// Ends the server; [`Server::serve`] then returns. Safe to call at any time and more than once.
     ///
@@ -528,6 +324,7 @@ impl Driver {
             helpers: Helpers::new(std::sync::Weak::clone(driver), workers.max(HELPERS_MIN)),
             counters: Counters::default(),
             next_connection: AtomicU64::new(1),
+            rings: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
             stop,
         }))
@@ -573,16 +370,12 @@ impl Driver {
             refused: counters.refused.load(Ordering::Relaxed),
             starved: counters.starved.load(Ordering::Relaxed),
             panics: counters.panics.load(Ordering::Relaxed),
+            rings: self.rings.load(Ordering::Relaxed),
+            rings_opened: counters.rings.load(Ordering::Relaxed),
+            bells: self.bells(),
+            sleeps: counters.sleeps.load(Ordering::Relaxed),
         }
     }
-}
-
-fn workers_default() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
-}
-
-fn unsupported(message: impl fmt::Display) -> Error {
-    Error::Fault(Fault::new(FaultCode::Unsupported, message))
 }
 
 /// A number that nobody can guess and that no other server has had.

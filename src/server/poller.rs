@@ -118,6 +118,16 @@ impl Poller {
         }
     }
 
+    /// The events that are there now.
+    pub(super) fn look(&self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
+        events.clear();
+        let now = rustix::event::Timespec::default();
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&now)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The number of connections.
     pub(super) fn load(&self) -> usize {
         self.connections.lock().len()

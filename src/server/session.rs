@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use super::connection::{Connection, Inbound, Role};
+use super::connection::{Connection, Inbound, Role, Source};
 use super::driver::{Driver, Mode, Scratch};
 use super::poller::Poller;
 use crate::engine::SessionId;
+use crate::transport::ring::Served;
 
 /// One client process's session.
 #[derive(Debug)]
@@ -72,6 +73,11 @@ impl Session {
         self.members.lock().lanes.remove(&lane.id);
     }
 
+    /// Its lanes.
+    pub(super) fn lanes(&self) -> Vec<Arc<Connection>> {
+        self.members.lock().lanes.values().map(Arc::clone).collect()
+    }
+
     /// Nobody can join from here on; returns who is there.
     fn close(&self) -> (Option<Arc<Connection>>, Vec<Arc<Connection>>) {
         let mut members = self.members.lock();
@@ -127,7 +133,11 @@ impl Driver {
         for lane in &lanes {
             let mut inbound = lane.inbound.lock();
             if !cfg!(canary = "skip_drain") {
-                self.take_frames(lane, &mut inbound, Mode::Drain, scratch);
+                self.take_frames(lane, &mut inbound, Source::Socket, Mode::Drain, scratch);
+                if lane.is_on_ring() {
+                    self.take_frames(lane, &mut inbound, Source::Ring, Mode::Drain, scratch);
+                }
+                self.settle_lane(lane, session.id, &mut scratch.frame, &mut scratch.out);
             }
             self.retire(lane, &mut inbound);
         }
@@ -145,6 +155,10 @@ impl Driver {
             return;
         }
         inbound.pending = Vec::new();
+        inbound.pending_in_ring = Vec::new();
+        self.forget_ring(connection);
+        let bells = connection.wire.served().map_or(0, Served::bells);
+        self.counters.bells.fetch_add(bells, Ordering::Relaxed);
         self.lanes.remove(&connection.id);
         self.strangers.lock().remove(&connection.id);
         self.counters.connections.fetch_sub(1, Ordering::Relaxed);

@@ -125,6 +125,7 @@ impl Client {
                 )
             }
             Reply::Fault { fault, .. } => panic!("{fault}"),
+            Reply::Ring { .. } => panic!("a ring instead of a reply"),
         }
     }
 

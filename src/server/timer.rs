@@ -27,6 +27,8 @@ pub(super) enum Chore {
     Progress(Weak<Connection>),
     /// Are there descriptors again to accept with?
     Accept,
+    /// Is the ring of this lane idle?
+    Rest(Weak<Connection>),
 }
 
 /// Clock and timer.

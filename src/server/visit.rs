@@ -9,14 +9,16 @@ use std::sync::atomic::Ordering;
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::{self, FrameError, HANDSHAKE_BYTES_MAX, PREFIX_BYTES, Request};
 
-use super::connection::{Connection, Inbound, READ_BYTES, Role};
+use super::connection::{Connection, Inbound, READ_BYTES, Role, Source};
 use super::driver::{Driver, Mode, Verdict, encode, session_of};
 use crate::engine::{Call, Caller, LaneId, Outcome, Outputs, ReplyRef, SessionId};
+use byproxy_proto::op::Operation;
 
 /// One look at one connection.
 pub(super) struct Visit<'a> {
     pub(super) driver: &'a Driver,
     pub(super) connection: &'a Arc<Connection>,
+    pub(super) source: Source,
     pub(super) mode: Mode,
     pub(super) replies: &'a mut Vec<u8>,
     pub(super) frame: &'a mut Vec<u8>,
@@ -38,6 +40,10 @@ impl Visit<'_> {
                 Err(error) => return (bytes.len(), self.refuse(&error.into())),
             };
             rest = rest.get(PREFIX_BYTES + body.len()..).unwrap_or_default();
+            if body.is_empty() && matches!(inbound.role, Role::Lane(_)) {
+                // A doorbell: what it is about is in the ring.
+                continue;
+            }
             let verdict = match &inbound.role {
                 Role::Lane(session) => self.handle_request(session.id, body),
                 Role::Control(session) => self.handle_control(session.id, body),
@@ -72,12 +78,16 @@ impl Visit<'_> {
         let now = driver.timer.now();
         match Request::read(body) {
             Ok(Request::Call(call)) => {
-                let busy = self.connection.answering.swap(call.number, Ordering::AcqRel) != 0;
-                if busy || call.number == 0 {
+                if !self.begin(caller, call.number) {
                     return self.refuse(&Fault::new(
                         FaultCode::Malformed,
                         "a lane carries one call at a time, and a call's number is not zero",
                     ));
+                }
+                match call.operation {
+                    Operation::QueueTaskDone => driver.settle_session(session, self.frame, self.out),
+                    Operation::QueueAudit => driver.settle_all(self.frame, self.out),
+                    _ => {}
                 }
                 let frame::Call {
                     number,
@@ -97,6 +107,7 @@ impl Visit<'_> {
             Ok(Request::Decline { number }) => driver.engine.handle_decline(now, caller, number, self.out),
             Ok(Request::Release(releases)) => driver.engine.handle_release(now, session, &releases, self.out),
             Ok(Request::Goodbye) => return Verdict::Goodbye,
+            Ok(Request::Ring { number }) => return self.open_ring(caller, number),
             Err(error @ FrameError::UnknownOperation { call, .. }) => {
                 let fault = Fault::from(error);
                 let reply = ReplyRef {
@@ -110,6 +121,45 @@ impl Visit<'_> {
         }
         self.hand_out();
         Verdict::Open
+    }
+
+    /// Notes the call that is being answered from here on, and where it came from. False if there is one already, or the last one's delivery
+    /// lies unread.
+    #[inline]
+    fn begin(&mut self, caller: Caller, number: u64) -> bool {
+        if self.connection.has_delivery() {
+            self.driver
+                .settle_lane(self.connection, caller.session, self.frame, self.out);
+        }
+        let idle = self.connection.answering.swap(number, Ordering::AcqRel) == 0;
+        self.connection.came_from(self.source);
+        idle && number != 0 && !self.connection.has_delivery()
+    }
+
+    /// Lets this lane go on in a ring, if there is a place for one.
+    fn open_ring(&mut self, caller: Caller, number: u64) -> Verdict {
+        if self.source == Source::Ring || !self.begin(caller, number) {
+            return self.refuse(&Fault::new(
+                FaultCode::Malformed,
+                "a lane asks for a ring over its socket, between its calls",
+            ));
+        }
+        self.connection.answering.store(0, Ordering::Release);
+        match self.driver.open_ring(self.connection, number) {
+            Ok(frame) => {
+                self.replies.extend_from_slice(&frame);
+                Verdict::Open
+            }
+            Err(fault) => {
+                let reply = ReplyRef {
+                    number,
+                    outcome: Outcome::Fault(&fault),
+                    delivers: false,
+                };
+                encode(reply, self.driver.reply_limit(), self.replies);
+                Verdict::Open
+            }
+        }
     }
 
     /// The control connection carries releases and the goodbye.
@@ -135,6 +185,9 @@ impl Visit<'_> {
         if let Some(reply) = self.out.immediate() {
             self.connection.answering.store(0, Ordering::Release);
             if self.mode == Mode::Read {
+                if reply.delivers {
+                    self.connection.delivers(reply.number);
+                }
                 encode(reply, self.driver.reply_limit(), self.replies);
             }
         }

@@ -13,10 +13,13 @@ use std::time::Duration;
 use rustix::event::epoll::{Event, EventFlags};
 use rustix::io::Errno;
 
+use super::connection::{Connection, Source};
 use super::driver::{Driver, Scratch};
 use super::poller::{Eagerness, LISTENER, Poller, STOP, Subject, TIMER};
+use super::rings::Rings;
 use super::timer::Chore;
 use crate::transport::Wire;
+use crate::transport::ring::Served;
 use crate::transport::unix::Listener;
 
 /// How many events one wait brings.
@@ -65,19 +68,29 @@ impl Worker {
         let mut scratch = Scratch::default();
         let mut events = Vec::with_capacity(EVENTS_MAX);
         let mut eagerness = Eagerness::default();
+        let mut rings = Rings::default();
         loop {
-            self.poller.wait(&mut events, &mut eagerness)?;
+            if rings.is_empty() {
+                self.driver.counters.sleeps.fetch_add(1, Ordering::Relaxed);
+                self.poller.wait(&mut events, &mut eagerness)?;
+            } else if rings.is_time_to_look(&self.driver) {
+                self.poller.look(&mut events)?;
+            } else {
+                rings.scan(&self.driver, &mut scratch);
+                continue;
+            }
             for event in &events {
                 match event.data.u64() {
                     STOP => return Ok(()),
-                    token => self.handle(token, event, &mut scratch),
+                    token => self.handle(token, event, &mut scratch, &mut rings),
                 }
             }
+            rings.scan(&self.driver, &mut scratch);
         }
     }
 
     #[inline]
-    fn handle(&self, token: u64, event: &Event, scratch: &mut Scratch) {
+    fn handle(&self, token: u64, event: &Event, scratch: &mut Scratch, rings: &mut Rings) {
         let driver = &self.driver;
         match token {
             TIMER => driver.guard(|| {
@@ -93,7 +106,7 @@ impl Worker {
             token => match self.poller.subject(token) {
                 Subject::Connection(connection) => {
                     let flags = event.flags;
-                    let sound = driver.guarded(|| {
+                    driver.attend(&connection, scratch, |scratch| {
                         if flags.contains(EventFlags::OUT) {
                             driver.write_on(&connection, scratch);
                         }
@@ -101,17 +114,10 @@ impl Worker {
                             // Nothing is read from it while its output waits, but nobody will ever read that.
                             driver.lose(&connection);
                         } else if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
-                            driver.read(&connection, scratch);
+                            driver.read(&connection, Source::Socket, scratch);
                         }
-                        driver.settle(scratch);
                     });
-                    if !sound {
-                        *scratch = Scratch::default();
-                        driver.guard(|| {
-                            driver.lose(&connection);
-                            driver.settle(scratch);
-                        });
-                    }
+                    rings.add(&connection);
                 }
                 Subject::Process(session) => driver.guard(|| {
                     driver.doom(&session);
@@ -133,7 +139,7 @@ impl Worker {
                     // A connection of another user is dropped without a word.
                     let admitted = socket
                         .check_user()
-                        .and_then(|pid| self.driver.admit(Wire::Unix(socket), pid));
+                        .and_then(|pid| self.driver.admit(Wire::Unix(Served::new(socket)), pid));
                     if admitted.is_err() {
                         self.driver.counters.refused.fetch_add(1, Ordering::Relaxed);
                     }
@@ -179,6 +185,22 @@ impl Driver {
     /// Runs a visit; a panic in it is a fault of ours that must not take the server down.
     pub(super) fn guard(&self, visit: impl FnOnce()) {
         self.guarded(visit);
+    }
+
+    /// Does something with a connection, and settles. A panic ends the connection it happened on.
+    #[inline]
+    pub(super) fn attend(&self, connection: &Arc<Connection>, scratch: &mut Scratch, work: impl FnOnce(&mut Scratch)) {
+        let sound = self.guarded(|| {
+            work(scratch);
+            self.settle(scratch);
+        });
+        if !sound {
+            *scratch = Scratch::default();
+            self.guard(|| {
+                self.lose(connection);
+                self.settle(scratch);
+            });
+        }
     }
 
     /// The same, and tells whether there was no panic.

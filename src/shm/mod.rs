@@ -52,6 +52,7 @@ mod mutex;
 mod owner;
 mod pool;
 mod raw;
+pub(crate) mod ring;
 mod segment;
 mod slots;
 mod travel;

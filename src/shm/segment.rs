@@ -12,7 +12,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -20,7 +20,7 @@ use rustix::fs::{
     FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
 };
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use super::owner;
 
@@ -42,6 +42,8 @@ pub(super) struct Segment {
     base: NonNull<u8>,
     size: usize,
     descriptor: OwnedFd,
+    /// The process whose forked children do not have the mapping; zero if they have it.
+    kept_by: AtomicU32,
 }
 
 // SAFETY: the mapping belongs to the whole process, and this type hands out nothing but its place and size.
@@ -52,6 +54,15 @@ unsafe impl Sync for Segment {}
 impl Segment {
     /// Makes a new segment of at least `size` bytes, all zero, and maps it.
     pub(super) fn create(size: usize) -> io::Result<Arc<Self>> {
+        let segment = Self::create_sparse(size)?;
+        // Memory is promised now, so that it is this call that fails when there is none left, not a later access.
+        let length = u64::try_from(segment.size).map_err(io::Error::other)?;
+        fallocate(&segment.descriptor, FallocateFlags::empty(), 0, length)?;
+        Ok(segment)
+    }
+
+    /// The same, but its pages come as they are touched, like those of any other memory of a process.
+    pub(super) fn create_sparse(size: usize) -> io::Result<Arc<Self>> {
         let size = size
             .checked_next_multiple_of(PAGE_SIZE)
             .filter(|size| isize::try_from(*size).is_ok())
@@ -59,8 +70,6 @@ impl Segment {
         let length = u64::try_from(size).map_err(io::Error::other)?;
         let descriptor = create_memfd()?;
         ftruncate(&descriptor, length)?;
-        // Memory is promised now, so that it is this call that fails when there is none left, not a later access.
-        fallocate(&descriptor, FallocateFlags::empty(), 0, length)?;
         if !cfg!(canary = "shm_unsealed") {
             fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         }
@@ -105,7 +114,23 @@ impl Segment {
             base,
             size,
             descriptor,
+            kept_by: AtomicU32::new(0),
         })
+    }
+
+    /// From here on children that this process forks do not have the mapping.
+    pub(super) fn keep_from_children(&self) -> io::Result<()> {
+        // SAFETY: the range is this mapping, and the advice only concerns children, which never touch what they do not have: see `drop`.
+        unsafe { madvise(self.base.as_ptr().cast(), self.size, Advice::LinuxDontFork) }?;
+        self.kept_by.store(std::process::id(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives the memory from `offset` to the end back to the system, in every process that maps it: it is zero when it is next touched.
+    pub(super) fn give_back(&self, offset: usize) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let [start, size] = [offset, self.size - offset].map(|bytes| bytes as u64);
+        Ok(fallocate(&self.descriptor, flags, start, size)?)
     }
 
     /// Tells this segment from every other this process ever mapped.
@@ -146,6 +171,11 @@ impl Drop for Segment {
             {
                 mapped.remove(&self.file_id);
             }
+        }
+        let kept_by = *self.kept_by.get_mut();
+        if kept_by != 0 && kept_by != std::process::id() {
+            // A forked child: something else of its own may stand at these addresses.
+            return;
         }
         // SAFETY: this mapping was made by `map` and is only unmapped here; whoever used its addresses held a reference.
         // It fails only for a range that is none.

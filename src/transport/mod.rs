@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 pub(crate) mod memory;
+pub(crate) mod ring;
 pub(crate) mod unix;
 
 use std::io;
@@ -17,8 +18,8 @@ use std::time::Duration;
 /// The server's end of a connection. All methods return at once, with [`io::ErrorKind::WouldBlock`] where others would wait.
 #[derive(Debug)]
 pub(crate) enum Wire {
-    /// A connection in the file system's socket.
-    Unix(unix::Socket),
+    /// A connection in the file system's socket, and perhaps a ring.
+    Unix(ring::Served),
     /// The twin inside this process.
     Memory(memory::End),
 }
@@ -26,8 +27,8 @@ pub(crate) enum Wire {
 /// The client's end of a connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// A connection to the file system's socket.
-    Unix(unix::Socket),
+    /// A connection to the file system's socket, and perhaps a ring.
+    Unix(ring::Connected),
     /// The twin inside this process.
     Memory(memory::Stream),
 }
@@ -37,7 +38,7 @@ impl Wire {
     #[inline]
     pub(crate) fn receive(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         match self {
-            Self::Unix(socket) => socket.receive_now(into, most),
+            Self::Unix(served) => served.socket.receive_now(into, most),
             Self::Memory(end) => end.receive_now(into, most),
         }
     }
@@ -46,7 +47,7 @@ impl Wire {
     #[inline]
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Unix(socket) => socket.send_now(bytes),
+            Self::Unix(served) => served.socket.send_now(bytes),
             Self::Memory(end) => end.send_now(bytes),
         }
     }
@@ -54,7 +55,7 @@ impl Wire {
     /// From here on the peer can write nothing more; what it has written can still be received.
     pub(crate) fn close_reading(&self) {
         match self {
-            Self::Unix(socket) => socket.close_reading(),
+            Self::Unix(served) => served.close_reading(),
             Self::Memory(end) => end.close_reading(),
         }
     }
@@ -62,15 +63,24 @@ impl Wire {
     /// Ends both directions; the peer can still read what was sent.
     pub(crate) fn close(&self) {
         match self {
-            Self::Unix(socket) => socket.close(),
+            Self::Unix(served) => served.close(),
             Self::Memory(end) => end.close(),
+        }
+    }
+
+    /// This end of a ring, if this kind of connection can have one.
+    #[inline]
+    pub(crate) fn served(&self) -> Option<&ring::Served> {
+        match self {
+            Self::Unix(served) => Some(served),
+            Self::Memory(_) => None,
         }
     }
 
     /// The descriptor to wait on, if this wire has one.
     pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Unix(socket) => Some(socket.descriptor()),
+            Self::Unix(served) => Some(served.socket.descriptor()),
             Self::Memory(_) => None,
         }
     }
@@ -81,7 +91,7 @@ impl Stream {
     #[inline]
     pub(crate) fn send(&self, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
         match self {
-            Self::Unix(socket) => socket.send(bytes, sent),
+            Self::Unix(connected) => connected.send(bytes, sent),
             Self::Memory(stream) => stream.send(bytes, sent),
         }
     }
@@ -89,7 +99,7 @@ impl Stream {
     /// Writes as much as there is room for.
     pub(crate) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Unix(socket) => socket.send_now(bytes),
+            Self::Unix(connected) => connected.send_now(bytes),
             Self::Memory(stream) => stream.send_now(bytes),
         }
     }
@@ -99,15 +109,43 @@ impl Stream {
     #[inline]
     pub(crate) fn receive(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         match self {
-            Self::Unix(socket) => socket.receive(into, most),
+            Self::Unix(connected) => connected.receive(into, most),
             Self::Memory(stream) => stream.receive(into, most),
+        }
+    }
+
+    /// What was received is this side's from here on; with `declined` it goes back. Nothing if the transport does not know of such a thing:
+    /// then the peer is to be told. False if the peer has decided before.
+    #[inline]
+    pub(crate) fn settle(&self, declined: bool) -> Option<bool> {
+        match self {
+            Self::Unix(connected) => connected.settle(declined),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// What was received has been read, and is of no further meaning.
+    #[inline]
+    pub(crate) fn consume(&self) {
+        match self {
+            Self::Unix(connected) => connected.consume(),
+            Self::Memory(_) => {}
+        }
+    }
+
+    /// This end of a ring, if this kind of connection can have one.
+    #[inline]
+    pub(crate) fn connected(&self) -> Option<&ring::Connected> {
+        match self {
+            Self::Unix(connected) => Some(connected),
+            Self::Memory(_) => None,
         }
     }
 
     /// How long [`Self::receive`] waits, and [`Self::send`] for each part; nothing is for ever.
     pub(crate) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
-            Self::Unix(socket) => socket.set_timeout(timeout),
+            Self::Unix(connected) => connected.set_timeout(timeout),
             Self::Memory(stream) => {
                 stream.set_timeout(timeout);
                 Ok(())
@@ -118,7 +156,7 @@ impl Stream {
     /// Ends both directions, and wakes a thread that is waiting in [`Self::receive`].
     pub(crate) fn close(&self) {
         match self {
-            Self::Unix(socket) => socket.close(),
+            Self::Unix(connected) => connected.close(),
             Self::Memory(stream) => stream.close(),
         }
     }

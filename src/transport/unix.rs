@@ -5,7 +5,8 @@
 
 mod listener;
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,7 +17,10 @@ use interprocess::local_socket::{ConnectOptions, GenericFilePath, ToFsName as _}
 use interprocess::os::unix::uds_local_socket;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    Shutdown,
+};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -119,6 +123,45 @@ impl Socket {
             *sent += retry(|| rustix::net::send(self.stream.inner(), rest, SendFlags::NOSIGNAL))?;
         }
         Ok(())
+    }
+
+    /// Writes bytes with a descriptor, without waiting. There is no error for a part: bytes so few go whole or not at all.
+    pub(super) fn send_with(&self, bytes: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [descriptor];
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = retry(|| rustix::net::sendmsg(self.stream.inner(), &[IoSlice::new(bytes)], &mut control, flags))?;
+        if sent == bytes.len() {
+            Ok(())
+        } else {
+            Err(ErrorKind::WriteZero.into())
+        }
+    }
+
+    /// Appends what arrives, as [`Self::receive`], and returns the descriptor that comes along, if one does.
+    pub(super) fn receive_with_descriptor(
+        &self,
+        into: &mut Vec<u8>,
+        most: usize,
+    ) -> io::Result<(usize, Option<OwnedFd>)> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let before = into.len();
+        into.resize(before + most, 0);
+        let room = into.get_mut(before..).unwrap_or_default();
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let received =
+            retry(|| rustix::net::recvmsg(self.stream.inner(), &mut [IoSliceMut::new(room)], &mut control, flags));
+        let count = received.as_ref().map_or(0, |message| message.bytes);
+        into.truncate(before + count);
+        received?;
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        Ok((count, descriptor))
     }
 
     pub(super) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! The backends, the watchdog, and the check that nothing is left behind.
 
-use byproxy::server::Server;
+use byproxy::server::{Limits, Server};
 use byproxy::{Manager, Stats};
 use std::sync::mpsc;
 use std::thread;
@@ -44,6 +44,12 @@ macro_rules! on_every_backend {
 
             $(#[$meta])*
             #[test]
+            fn ring() {
+                $crate::support::check($crate::support::ring, run);
+            }
+
+            $(#[$meta])*
+            #[test]
             fn process() {
                 $crate::support::check($crate::support::process, run);
             }
@@ -75,7 +81,23 @@ pub(crate) fn memory() -> Fixture {
 
 /// A server on a socket, served by a thread of this process.
 pub(crate) fn unix() -> Fixture {
-    let server = Server::builder().build().expect("a server in a private directory");
+    serve(Limits {
+        ring_after: 0,
+        ..Limits::default()
+    })
+}
+
+/// The same, with every lane in shared memory from its first call on.
+pub(crate) fn ring() -> Fixture {
+    serve(Limits {
+        ring_after: 1,
+        ..Limits::default()
+    })
+}
+
+fn serve(limits: Limits) -> Fixture {
+    let server = Server::builder().limits(limits).build();
+    let server = server.expect("a server in a private directory");
     let (handle, address) = (server.handle(), server.address().clone());
     let thread = Some(thread::spawn(move || server.serve().expect("the server ends well")));
     let running = Running { handle, thread };

@@ -178,6 +178,7 @@ fn session() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         session: 1,
         secret: 0x99,
         frame_bytes_max: 64 << 20,
+        ring_after: 16,
         proof: &[],
     };
     let hello = |purpose| framed(|out| Hello::new(purpose, "doc").write(out));

@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};
 
 /// Descriptors that both ends of a session, which are in this process, can be opened with.
-const FEW: u64 = 32;
+const FEW: usize = 32;
 
 #[test]
 fn a_server_without_descriptors_neither_spins_nor_gives_up() {
@@ -22,14 +22,14 @@ fn a_server_without_descriptors_neither_spins_nor_gives_up() {
                 .max()
                 .unwrap();
             let limit = Rlimit {
-                current: Some(highest + 1 + FEW),
+                current: Some(highest + 1 + FEW as u64),
                 maximum: getrlimit(Resource::Nofile).maximum,
             };
             setrlimit(Resource::Nofile, limit).unwrap();
             let mut extra: Vec<_> = std::iter::repeat_with(|| std::fs::File::open("/dev/null"))
                 .map_while(Result::ok)
                 .collect();
-            assert!(extra.len() >= FEW as usize, "too few to serve two connections with");
+            assert!(extra.len() >= FEW, "too few to serve two connections with");
             // This process's end of the next connection.
             extra.pop();
 

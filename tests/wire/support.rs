@@ -211,6 +211,7 @@ impl Client {
                 Ok((result.to_vec(), handed))
             }
             frame::Reply::Fault { fault, .. } => Err(fault.message),
+            frame::Reply::Ring { .. } => panic!("a ring instead of a reply"),
         }
     }
 

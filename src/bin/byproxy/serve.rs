@@ -13,6 +13,12 @@ pub(crate) struct Options {
     /// Worker threads; half the cores unless said otherwise.
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+    /// Keeps all calls on the socket, instead of letting busy clients go on in memory shared with the server.
+    #[arg(long)]
+    no_ring: bool,
+    /// From which call on a client's lane goes on in shared memory.
+    #[arg(long, value_name = "N", hide = true, conflicts_with = "no_ring")]
+    ring_after: Option<u64>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -27,6 +33,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if let Some(workers) = options.workers {
         builder = builder.workers(workers);
+    }
+    if let Some(calls) = options.ring_after.or(options.no_ring.then_some(0)) {
+        builder = builder.ring_after(calls);
     }
     let server = builder.build()?;
 

@@ -33,6 +33,7 @@ impl Odd {
                         session: 1,
                         secret: 1,
                         frame_bytes_max: 1 << 20,
+                        ring_after: 0,
                         proof: &[],
                     };
                     stream.write_all(&framed(|out| welcome.write(out))).unwrap();

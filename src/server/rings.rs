@@ -1,0 +1,290 @@
+//! Rings: how a worker serves lanes that go on in shared memory.
+//!
+//! A worker *scans* the rings that were used a moment ago: a look at each is a load, and a call found so needs no system call and no wake-up.
+//! A ring in which nothing happened for long is parked on its own; once nothing happens in any, all are, and the worker sleeps in its
+//! poller as it does without rings. From a parked ring its client calls by the socket.
+//!
+//! | ring | the worker | the client, after it has written or taken something |
+//! |---|---|---|
+//! | scanned | looks at it at least once in [`LOOK_AFTER`] | does nothing more |
+//! | parked | waits for the socket | finds the server's word set, clears it, rings |
+//! | retired: closed, its pages given back | waits for the socket | finds the ring closed, sends over the socket |
+//!
+//! Nobody is starved: a visit takes at most what one read brings, sockets and timers have their turn after [`LOOK_AFTER`], and a ring that
+//! is closed or goes idle leaves the scan by itself.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::frame::{self, FrameError};
+
+use super::connection::{Connection, Role, Source};
+use super::driver::{Driver, Scratch};
+use super::timer::Chore;
+use crate::engine::{Caller, LaneId, Outputs, SessionId};
+use crate::shm::ring::{Fate, SEGMENT_BYTES};
+use crate::transport::ring::Served;
+
+/// How often all rings are scanned in vain before the processor is given away between scans.
+const SPINS: u32 = 200;
+/// How often they are scanned so before all are parked.
+const YIELDS: u32 = 50;
+/// How often one ring is scanned in vain, while others are busy, before it is parked.
+const SCANS_IN_VAIN: u32 = 10_000;
+/// After this much work the clock is looked at: a scan is one piece, a visit several.
+const PIECES: u32 = 64;
+const PIECES_OF_VISIT: u32 = 4;
+/// Sockets and timers wait at most so long behind busy rings, in nanoseconds.
+const LOOK_AFTER: u64 = 100_000;
+/// After so long without a call a ring is closed and its pages are given back.
+const REST_AFTER: Duration = Duration::from_secs(1);
+
+/// The rings that a worker scans.
+#[derive(Debug, Default)]
+pub(super) struct Rings {
+    scanned: Vec<Scanned>,
+    /// Scans since something was found.
+    quiet: u32,
+    /// Work since the clock was looked at.
+    pieces: u32,
+    /// When sockets and timers had their turn.
+    looked: u64,
+}
+
+#[derive(Debug)]
+struct Scanned {
+    connection: Arc<Connection>,
+    /// Scans since something was found in it.
+    in_vain: u32,
+}
+
+impl Rings {
+    /// Whether there is none: then the worker may sleep.
+    pub(super) fn is_empty(&self) -> bool {
+        self.scanned.is_empty()
+    }
+
+    /// Whether sockets and timers have their turn.
+    #[inline]
+    pub(super) fn is_time_to_look(&mut self, driver: &Driver) -> bool {
+        if self.pieces < PIECES {
+            return false;
+        }
+        self.pieces = 0;
+        let now = driver.timer.now().0;
+        let is_time = now.saturating_sub(self.looked) >= LOOK_AFTER;
+        if is_time {
+            self.looked = now;
+        }
+        is_time
+    }
+
+    /// Scans this connection's ring from here on, if it has one.
+    pub(super) fn add(&mut self, connection: &Arc<Connection>) {
+        let Some(ring) = connection.ring() else { return };
+        if !connection.scanned.swap(true, Ordering::AcqRel) {
+            ring.unpark();
+            self.quiet = 0;
+            self.scanned.push(Scanned {
+                connection: Arc::clone(connection),
+                in_vain: 0,
+            });
+        }
+    }
+
+    /// Looks at each ring once, and at all of them only so often in vain.
+    #[inline]
+    pub(super) fn scan(&mut self, driver: &Driver, scratch: &mut Scratch) {
+        let mut found = false;
+        let mut at = 0;
+        while let Some(scanned) = self.scanned.get_mut(at) {
+            let connection = &scanned.connection;
+            let Some(ring) = connection.ring() else {
+                connection.scanned.store(false, Ordering::Release);
+                self.scanned.swap_remove(at);
+                continue;
+            };
+            if connection.is_ready(ring) {
+                (found, scanned.in_vain) = (true, 0);
+                self.pieces += PIECES_OF_VISIT;
+                visit(driver, connection, scratch);
+            } else {
+                scanned.in_vain += 1;
+                if scanned.in_vain >= SCANS_IN_VAIN && park(driver, connection) {
+                    self.scanned.swap_remove(at);
+                    continue;
+                }
+            }
+            at += 1;
+        }
+        self.pieces += 1;
+        if found {
+            self.quiet = 0;
+            return;
+        }
+        self.quiet += 1;
+        if self.quiet <= SPINS {
+            std::hint::spin_loop();
+        } else if self.quiet <= SPINS + YIELDS {
+            // Others may need this processor, and sockets this worker.
+            self.pieces = PIECES;
+            std::thread::yield_now();
+        } else {
+            self.scanned.retain(|scanned| !park(driver, &scanned.connection));
+            self.quiet = 0;
+        }
+    }
+}
+
+/// Does what there is to do in a ring.
+#[inline]
+fn visit(driver: &Driver, connection: &Arc<Connection>, scratch: &mut Scratch) {
+    driver.attend(connection, scratch, |scratch| driver.serve_ring(connection, scratch));
+}
+
+/// Scans a ring no more; false if there is something to do in it.
+fn park(driver: &Driver, connection: &Arc<Connection>) -> bool {
+    let parked = connection.ring().is_none_or(|ring| connection.park(ring));
+    if parked {
+        connection.scanned.store(false, Ordering::Release);
+        driver.rest_later(connection);
+    }
+    parked
+}
+
+impl Driver {
+    fn serve_ring(&self, connection: &Arc<Connection>, scratch: &mut Scratch) {
+        if connection.has_delivery() {
+            let session = match &connection.inbound.lock().role {
+                Role::Lane(session) => Some(session.id),
+                _ => None,
+            };
+            if let Some(session) = session {
+                self.settle_lane(connection, session, &mut scratch.frame, &mut scratch.out);
+            }
+        }
+        if connection.has_unsent() {
+            self.write_on(connection, scratch);
+        }
+        self.read(connection, Source::Ring, scratch);
+    }
+
+    /// Tells the engine what became of the last delivery through a lane's ring, if that is known.
+    pub(super) fn settle_lane(&self, lane: &Connection, session: SessionId, frame: &mut Vec<u8>, out: &mut Outputs) {
+        let Some((number, fate)) = lane.fate() else { return };
+        let caller = Caller {
+            session,
+            lane: LaneId(lane.id),
+        };
+        match fate {
+            Fate::Taken => self.engine.handle_confirm(self.timer.now(), caller, number, out),
+            Fate::Declined => self.engine.handle_decline(self.timer.now(), caller, number, out),
+        }
+        self.deliver(out, frame);
+    }
+
+    /// The same for all lanes of a session. What its process took before it made a call is known before that call.
+    pub(super) fn settle_session(&self, session: SessionId, frame: &mut Vec<u8>, out: &mut Outputs) {
+        let found = self.sessions.get(&session.0).map(|found| Arc::clone(&found));
+        for lane in found.iter().flat_map(|session| session.lanes()) {
+            self.settle_lane(&lane, session, frame, out);
+        }
+    }
+
+    /// The same for all sessions.
+    pub(super) fn settle_all(&self, frame: &mut Vec<u8>, out: &mut Outputs) {
+        let sessions: Vec<_> = self.sessions.iter().map(|session| session.id).collect();
+        for session in sessions {
+            self.settle_session(session, frame, out);
+        }
+    }
+
+    /// Opens a lane's ring. Returns the frame that says so, unless that has been sent already, with the ring.
+    pub(super) fn open_ring(&self, lane: &Arc<Connection>, number: u64) -> Result<Vec<u8>, Fault> {
+        let refused = |error| Fault::new(FaultCode::TooMany, format!("no memory can be shared: {error}"));
+        let served = lane.wire.served().filter(|_| self.limits.ring_after > 0);
+        let served = served.ok_or_else(|| {
+            Fault::new(
+                FaultCode::Unsupported,
+                "this server does not share memory with its clients",
+            )
+        })?;
+        if served.ring().is_none() {
+            self.take_ring_place(lane)?;
+        }
+        let opened = served.open_ring().and_then(|fresh| {
+            let mut frame = Vec::new();
+            frame::write::<FrameError>(&mut frame, usize::MAX, |out| {
+                frame::write_ring(number, fresh, out);
+                Ok(())
+            })
+            .map_err(std::io::Error::other)?;
+            if fresh {
+                served.send_ring(&frame)?;
+                frame.clear();
+            }
+            Ok(frame)
+        });
+        self.counters.rings.fetch_add(1, Ordering::Relaxed);
+        opened.map_err(|error| {
+            if let Some(ring) = served.ring() {
+                ring.retire();
+            }
+            self.forget_ring(lane);
+            refused(error)
+        })
+    }
+
+    fn take_ring_place(&self, lane: &Connection) -> Result<(), Fault> {
+        let most = self.limits.ring_bytes_max / SEGMENT_BYTES;
+        let place = |open| (open < most).then_some(open + 1);
+        self.rings
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, place)
+            .map_err(|_| Fault::new(FaultCode::TooMany, "as much memory is shared as this server allows"))?;
+        lane.has_ring_place.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A lane's ring is closed: another may be opened in its place.
+    pub(super) fn forget_ring(&self, lane: &Connection) {
+        if lane.has_ring_place.swap(false, Ordering::Relaxed) {
+            self.rings.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Has somebody look in a while whether a lane's ring is idle.
+    pub(super) fn rest_later(&self, lane: &Arc<Connection>) {
+        if let Some(ring) = lane.ring()
+            && !lane.rests_soon.swap(true, Ordering::AcqRel)
+        {
+            lane.used_until.store(ring.written(), Ordering::Relaxed);
+            self.timer.schedule(REST_AFTER, Chore::Rest(Arc::downgrade(lane)));
+        }
+    }
+
+    /// Closes a lane's ring if it was not used since somebody was asked to look.
+    pub(super) fn rest(&self, lane: &Arc<Connection>) {
+        lane.rests_soon.store(false, Ordering::Release);
+        let inbound = lane.inbound.lock();
+        let Some(ring) = lane.ring() else { return };
+        let idle = lane.used_until.load(Ordering::Relaxed) == ring.written() && !lane.scanned.load(Ordering::Acquire);
+        if idle && lane.retire_ring(&inbound, ring) {
+            self.forget_ring(lane);
+        } else if !idle {
+            drop(inbound);
+            self.rest_later(lane);
+        }
+    }
+
+    /// How often clients were woken.
+    pub(super) fn bells(&self) -> u64 {
+        let now: u64 = self
+            .lanes
+            .iter()
+            .filter_map(|lane| lane.wire.served().map(Served::bells))
+            .sum();
+        now + self.counters.bells.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,163 @@
+//! Rings: a lane's bytes in memory that a client and its server share, one stream in each direction.
+//!
+//! The server makes the segment and keeps a [`ServerEnd`]; the client maps it and keeps a [`ClientEnd`]. A stream is cut into records: a
+//! word with the length of what follows, then so many bytes, filled up to whole words. A side writes a record, moves its index, and calls
+//! the other side if that sleeps; how is the business of whoever owns the ends, which only learns *that* a call is due. Nothing here waits.
+//!
+//! - **The end of a delivery is the client's index.** A reply's last record stays unconsumed until the client has read it; the exchange
+//!   that moves its index past that record makes the reply's items the client's, or with a mark gives them back. The server closes that
+//!   index before it decides what became of them, so each is committed or is not, whatever the client is doing ([`words`]).
+//! - **Both sides are strangers to each other.** Any word may hold anything at any time. An index is read once, bounded, and what lies
+//!   before it is copied out before anybody believes it. Words and payload are only touched as atomics.
+//! - **An idle ring costs its first page.** Once the server has closed an index that has nothing behind it, the client goes back to its socket,
+//!   and the pages of both streams are given back until it asks for the ring again.
+//!
+//! A forked child does not have a ring's memory: its parent's streams are none of its business.
+
+mod client;
+#[cfg(test)]
+mod models;
+mod server;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub(crate) use client::ClientEnd;
+pub(crate) use server::{Fate, ServerEnd};
+
+use std::io::{self, ErrorKind};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::segment::{PAGE_SIZE, Segment};
+
+/// What one direction holds, in bytes.
+const CAPACITY: u64 = 64 << 10;
+const WORD: u64 = 8;
+const WORDS: usize = (CAPACITY / WORD) as usize;
+/// What a ring's two directions take in memory, at most, in bytes.
+pub(crate) const SEGMENT_BYTES: usize = size_of::<Layout>();
+
+/// Words that different sides write stand so far apart that they share neither a cache line nor the pair of lines that is fetched at once.
+#[repr(C, align(128))]
+struct Apart<T>(T);
+
+/// The segment. Every field is atomic, so that any bytes are a valid one.
+#[repr(C)]
+struct Layout {
+    requests: Indices,
+    replies: Indices,
+    /// Words that the server sets when it sleeps.
+    server: Apart<Sleepers>,
+    /// Words that the client sets when it sleeps.
+    client: Apart<Sleepers>,
+    _page: [Apart<[AtomicU64; 16]>; 26],
+    request_bytes: [AtomicU64; WORDS],
+    reply_bytes: [AtomicU64; WORDS],
+}
+
+#[repr(C)]
+struct Indices {
+    /// Bytes written.
+    tail: Apart<AtomicU64>,
+    /// Bytes read.
+    head: Apart<AtomicU64>,
+}
+
+#[repr(C)]
+struct Sleepers {
+    /// This side waits for bytes.
+    reader: AtomicU64,
+    /// This side waits for room.
+    writer: AtomicU64,
+}
+
+const _: () = assert!(std::mem::offset_of!(Layout, request_bytes) == PAGE_SIZE);
+const _: () = assert!(CAPACITY.is_power_of_two() && SEGMENT_BYTES.is_multiple_of(PAGE_SIZE));
+
+/// The mapped segment.
+struct Memory {
+    segment: Arc<Segment>,
+    layout: NonNull<Layout>,
+}
+
+// SAFETY: the layout lies in a mapping of the whole process, which `segment` keeps.
+unsafe impl Send for Memory {}
+// SAFETY: as above; all of it is atomics.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    fn of(segment: Arc<Segment>) -> io::Result<Self> {
+        let address = segment
+            .address(0, SEGMENT_BYTES)
+            .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "shared memory too small for a ring"))?;
+        segment.keep_from_children()?;
+        let layout = address.cast();
+        Ok(Self { segment, layout })
+    }
+
+    #[inline]
+    fn layout(&self) -> &Layout {
+        // SAFETY: the mapping is as large as a layout, aligned to a page and lives as long as `self`; every field is an atomic, for which
+        // any bytes are valid and which others may change.
+        unsafe { self.layout.as_ref() }
+    }
+}
+
+/// Writes a record of some bytes, as many as fit between `at` and `end`; returns how many bytes that were and where the record ends. Nothing
+/// if there is room for none.
+#[inline]
+fn write_record(ring: &[AtomicU64; WORDS], at: u64, end: u64, bytes: &[u8]) -> Option<(usize, u64)> {
+    let room = end.checked_sub(at)?.checked_sub(WORD).filter(|room| *room > 0)?;
+    let count = bytes.len().min(usize::try_from(room).ok()?);
+    let bytes = bytes.get(..count)?;
+    ring.get(place(at))?.store(count as u64, Relaxed);
+    let mut position = at + WORD;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        ring.get(place(position))?.store(u64::from_le_bytes(*word), Relaxed);
+        position += WORD;
+    }
+    if !rest.is_empty() {
+        let mut word = [0; 8];
+        word.get_mut(..rest.len())?.copy_from_slice(rest);
+        ring.get(place(position))?.store(u64::from_le_bytes(word), Relaxed);
+        position += WORD;
+    }
+    Some((count, position))
+}
+
+/// Appends what the record at `at` holds; returns how many bytes that were and where the record ends. Nothing if it claims to go on behind
+/// `end`, or holds nothing.
+#[inline]
+fn read_record(ring: &[AtomicU64; WORDS], at: u64, end: u64, into: &mut Vec<u8>) -> Option<(usize, u64)> {
+    let count = ring.get(place(at))?.load(Relaxed);
+    let stop = count.checked_next_multiple_of(WORD)?.checked_add(at + WORD)?;
+    if count == 0 || stop > end {
+        return None;
+    }
+    let count = usize::try_from(count).ok()?;
+    let before = into.len();
+    let padded = usize::try_from(stop - at - WORD).ok()?;
+    into.reserve(padded);
+    let mut position = at + WORD;
+    while position < stop {
+        into.extend_from_slice(&ring.get(place(position))?.load(Relaxed).to_le_bytes());
+        position += WORD;
+    }
+    into.truncate(before + count);
+    Some((count, stop))
+}
+
+/// The word at a position.
+#[inline]
+const fn place(position: u64) -> usize {
+    (position / WORD % WORDS as u64) as usize
+}
+
+#[cold]
+fn nonsense() -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, "the ring's memory holds nonsense")
+}

@@ -1,0 +1,157 @@
+//! The client's end of a ring.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::words::{self, DECLINED, POSITION};
+use super::{CAPACITY, Layout, Memory, nonsense, read_record, write_record};
+use crate::shm::segment::Segment;
+
+/// The client's end. It belongs to one thread at a time.
+pub(crate) struct ClientEnd {
+    memory: Memory,
+    /// Our index of requests, as we last stored it.
+    written: AtomicU64,
+    /// How far the server had read when we last looked.
+    server_read: AtomicU64,
+    /// Our index of replies, as we last stored it.
+    taken: AtomicU64,
+    /// How far replies were copied out: ahead of our index while what was copied is not ours yet.
+    read: AtomicU64,
+}
+
+impl ClientEnd {
+    /// Maps a ring that the server made.
+    pub(crate) fn open(descriptor: BorrowedFd<'_>) -> io::Result<Self> {
+        let memory = Memory::of(Segment::open(descriptor)?)?;
+        Ok(Self {
+            memory,
+            written: AtomicU64::new(0),
+            server_read: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+        })
+    }
+
+    /// Writes as much as there is room for: `WouldBlock` if there is none, `BrokenPipe` once the server has closed the ring.
+    #[inline]
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let before = self.written.load(Ordering::Relaxed);
+        let mut written = before;
+        let mut sent = 0;
+        while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
+            let end = self.server_read.load(Ordering::Relaxed) + CAPACITY;
+            match write_record(&self.layout().request_bytes, written, end, rest) {
+                Some((count, end)) => (written, sent) = (end, sent + count),
+                None if self.look_for_room(written)? => {}
+                None if sent > 0 => break,
+                None => return Err(ErrorKind::WouldBlock.into()),
+            }
+        }
+        if !words::publish(&self.layout().requests.tail.0, before, written) {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        self.written.store(written, Ordering::Relaxed);
+        Ok(sent)
+    }
+
+    /// Appends the next record, and leaves it in the ring until [`Self::take`] or the next record is asked for. `WouldBlock` if there is none.
+    #[inline]
+    pub(crate) fn receive(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let read = self.read.load(Ordering::Relaxed);
+        if read != self.taken.load(Ordering::Relaxed) & POSITION {
+            // The part of a frame that came before this one. Whether the ring was closed shows in what follows.
+            self.take();
+        }
+        let tail = words::look(&self.layout().replies.tail.0);
+        if tail == read {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if tail.checked_sub(read).is_none_or(|bytes| bytes > CAPACITY) {
+            return Err(nonsense());
+        }
+        let (count, end) = read_record(&self.layout().reply_bytes, read, tail, into).ok_or_else(nonsense)?;
+        self.read.store(end, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    /// Takes what was received: from here on it is ours. False if the server has closed the ring: then it is not, and never will be.
+    #[inline]
+    pub(crate) fn take(&self) -> bool {
+        self.move_on(0)
+    }
+
+    /// Gives what was received back.
+    pub(crate) fn decline(&self) -> bool {
+        self.move_on(DECLINED)
+    }
+
+    /// Whether the server sleeps until there is a request; the caller then has to wake it.
+    #[inline]
+    pub(crate) fn calls_reader(&self) -> bool {
+        words::call(&self.layout().server.0.reader)
+    }
+
+    /// Whether the server sleeps until there is room for a reply; the caller then has to wake it.
+    #[inline]
+    pub(crate) fn calls_writer(&self) -> bool {
+        words::call(&self.layout().server.0.writer)
+    }
+
+    /// Before sleeping until there is a reply. False if there is one.
+    pub(crate) fn park_reader(&self) -> bool {
+        words::park(&self.layout().client.0.reader, || {
+            words::look(&self.layout().replies.tail.0) != self.read.load(Ordering::Relaxed)
+        })
+    }
+
+    /// Before sleeping until there is room for a request. False if there is some.
+    pub(crate) fn park_writer(&self) -> bool {
+        let written = self.written.load(Ordering::Relaxed);
+        words::park(&self.layout().client.0.writer, || {
+            self.look_for_room(written).unwrap_or(true)
+        })
+    }
+
+    /// We look by ourselves again: calls are for nothing.
+    pub(crate) fn unpark(&self) {
+        let sleepers = &self.layout().client.0;
+        sleepers.reader.store(words::AWAKE, Ordering::Relaxed);
+        sleepers.writer.store(words::AWAKE, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn layout(&self) -> &Layout {
+        self.memory.layout()
+    }
+
+    #[inline]
+    fn move_on(&self, mark: u64) -> bool {
+        let from = self.taken.load(Ordering::Relaxed);
+        let to = self.read.load(Ordering::Relaxed) | mark;
+        // Stored before the exchange: if that fails the ring is closed, and nothing is taken from it again.
+        self.taken.store(to, Ordering::Relaxed);
+        words::publish(&self.layout().replies.head.0, from, to)
+    }
+
+    /// Looks how far the server has read; whether there is room for a record.
+    fn look_for_room(&self, written: u64) -> io::Result<bool> {
+        let seen = words::look(&self.layout().requests.head.0);
+        if seen < self.server_read.load(Ordering::Relaxed) || seen > written || !seen.is_multiple_of(super::WORD) {
+            return Err(nonsense());
+        }
+        self.server_read.store(seen, Ordering::Relaxed);
+        Ok(seen + CAPACITY >= written + 2 * super::WORD)
+    }
+}
+
+impl fmt::Debug for ClientEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientEnd")
+            .field("written", &self.written)
+            .field("read", &self.read)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,174 @@
+//! A ring's words under every interleaving that loom can think of.
+//!
+//! The functions are the production ones. A sleep here has no end but a call: a call that is forgotten is a deadlock, which loom reports.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use loom::sync::atomic::AtomicU64;
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+
+use super::words::{self, AWAKE, CLOSED, DECLINED, POSITION};
+
+/// One direction, with the socket that a sleeper waits on.
+struct Model {
+    tail: AtomicU64,
+    head: AtomicU64,
+    reader: AtomicU64,
+    writer: AtomicU64,
+    /// One place for a record.
+    record: AtomicU64,
+    /// Bytes that lie in the sockets of the reader and of the writer.
+    bells: [Mutex<bool>; 2],
+    rung: [Condvar; 2],
+}
+
+const READER: usize = 0;
+const WRITER: usize = 1;
+
+impl Model {
+    fn new() -> Arc<Self> {
+        let word = || AtomicU64::new(0);
+        Arc::new(Self {
+            tail: word(),
+            head: word(),
+            reader: word(),
+            writer: word(),
+            record: word(),
+            bells: [Mutex::new(false), Mutex::new(false)],
+            rung: [Condvar::new(), Condvar::new()],
+        })
+    }
+
+    fn ring(&self, whose: usize) {
+        *self.bells[whose].lock().unwrap() = true;
+        self.rung[whose].notify_one();
+    }
+
+    /// Sleeps until the bell was rung, which may have been for something older.
+    fn sleep(&self, whose: usize) {
+        let mut rung = self.bells[whose].lock().unwrap();
+        while !*rung {
+            rung = self.rung[whose].wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+
+    /// Writes a record, waiting for the only place to be free.
+    fn write(&self, at: u64, value: u64) {
+        while words::look(&self.head) & POSITION != at {
+            if words::park(&self.writer, || words::look(&self.head) & POSITION == at) {
+                self.sleep(WRITER);
+            }
+        }
+        self.record.store(value, Relaxed);
+        words::post(&self.tail, at + 1);
+        if words::call(&self.reader) {
+            self.ring(READER);
+        }
+    }
+
+    /// Waits for a record and copies it, without taking it.
+    fn read(&self, at: u64) -> u64 {
+        while words::look(&self.tail) == at {
+            if words::park(&self.reader, || words::look(&self.tail) != at) {
+                self.sleep(READER);
+            }
+        }
+        self.record.load(Relaxed)
+    }
+
+    fn take(&self, from: u64, to: u64) -> bool {
+        let taken = words::publish(&self.head, from, to);
+        if words::call(&self.writer) {
+            self.ring(WRITER);
+        }
+        taken
+    }
+}
+
+fn check_bounded(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+#[test]
+fn neither_side_sleeps_for_ever_and_every_record_arrives() {
+    check_bounded(|| {
+        let model = Model::new();
+        let writer = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || (0..2).for_each(|at| model.write(at, 10 + at)))
+        };
+        for at in 0..2 {
+            assert_eq!(model.read(at), 10 + at);
+            assert!(model.take(at, at + 1));
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_delivery_is_taken_or_is_not_whatever_its_reader_is_doing() {
+    check_bounded(|| {
+        let model = Model::new();
+        model.write(0, 10);
+        let client = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || {
+                assert_eq!(model.read(0), 10);
+                model.take(0, 1)
+            })
+        };
+        // The server closes the index before it decides.
+        let decided = words::close(&model.head) & POSITION == 1;
+        assert_eq!(client.join().unwrap(), decided);
+        assert_eq!(words::look(&model.head), CLOSED | u64::from(decided));
+    });
+}
+
+#[test]
+fn an_idle_ring_is_closed_or_is_not_idle() {
+    check_bounded(|| {
+        let model = Model::new();
+        let client = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || {
+                model.record.store(10, Relaxed);
+                words::publish(&model.tail, 0, 1)
+            })
+        };
+        let closed = words::close_at(&model.tail, 0);
+        assert_eq!(client.join().unwrap(), !closed);
+        if !closed {
+            assert_eq!((words::look(&model.tail), model.record.load(Relaxed)), (1, 10));
+        }
+    });
+}
+
+#[test]
+fn one_of_two_callers_rings() {
+    loom::model(|| {
+        let model = Model::new();
+        assert!(words::park(&model.reader, || false));
+        let other = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || words::call(&model.reader))
+        };
+        let ours = words::call(&model.reader);
+        assert!(ours != other.join().unwrap(), "a call is rung once");
+        assert_eq!(model.reader.load(Relaxed), AWAKE);
+    });
+}
+
+#[test]
+fn what_is_given_back_is_not_taken() {
+    loom::model(|| {
+        let model = Model::new();
+        model.write(0, 10);
+        assert!(model.take(0, 1 | DECLINED));
+        let seen = words::close(&model.head);
+        assert_eq!((seen & POSITION, seen & DECLINED), (1, DECLINED));
+    });
+}

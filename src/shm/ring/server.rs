@@ -1,0 +1,230 @@
+//! The server's end of a ring.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::words::{self, CLOSED, DECLINED, POSITION};
+use super::{CAPACITY, Layout, Memory, SEGMENT_BYTES, nonsense, read_record, write_record};
+use crate::shm::segment::Segment;
+
+/// The server's end. Reading is one thread's business at a time, and so is writing; looking is anybody's at any time.
+pub(crate) struct ServerEnd {
+    pub(super) memory: Memory,
+    /// How far requests were read.
+    read: AtomicU64,
+    /// How far replies were written.
+    written: AtomicU64,
+    /// How far the client had read when we last looked.
+    client_read: AtomicU64,
+    /// The client may write.
+    open: AtomicBool,
+}
+
+/// What a client has done with what was delivered to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It took it.
+    Taken,
+    /// It gives it back.
+    Declined,
+}
+
+impl ServerEnd {
+    /// A new ring in a new segment, open.
+    pub(crate) fn create() -> io::Result<Self> {
+        let memory = Memory::of(Segment::create_sparse(SEGMENT_BYTES)?)?;
+        Ok(Self {
+            memory,
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            client_read: AtomicU64::new(0),
+            open: AtomicBool::new(true),
+        })
+    }
+
+    /// What the client maps.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.memory.segment.as_fd()
+    }
+
+    /// Whether the client may write.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is a request to read.
+    #[inline]
+    pub(crate) fn has_requests(&self) -> bool {
+        self.tail() != self.read.load(Ordering::Relaxed)
+    }
+
+    /// Appends the records that have arrived, until these are so many bytes; `WouldBlock` if there are none.
+    #[inline]
+    pub(crate) fn receive(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let mut read = self.read.load(Ordering::Relaxed);
+        let tail = self.tail();
+        if tail == read {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if tail.checked_sub(read).is_none_or(|bytes| bytes > CAPACITY) {
+            return Err(nonsense());
+        }
+        let mut received = 0;
+        while read < tail && received < most {
+            let (count, end) = read_record(&self.layout().request_bytes, read, tail, into).ok_or_else(nonsense)?;
+            (read, received) = (end, received + count);
+        }
+        self.read.store(read, Ordering::Relaxed);
+        words::post(&self.layout().requests.head.0, read);
+        Ok(received)
+    }
+
+    /// Writes as much as there is room for; `WouldBlock` if there is none, and then the client calls when it has made some.
+    #[inline]
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = self.written.load(Ordering::Relaxed);
+        let mut sent = 0;
+        while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
+            match write_record(&self.layout().reply_bytes, written, self.room_end(written)?, rest) {
+                Some((count, end)) => (written, sent) = (end, sent + count),
+                None if self.look_for_room(written)? => {}
+                None if sent > 0 => break,
+                None if words::park(&self.layout().server.0.writer, || {
+                    self.look_for_room(written).unwrap_or(true)
+                }) =>
+                {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                None => {}
+            }
+        }
+        self.written.store(written, Ordering::Relaxed);
+        words::post(&self.layout().replies.tail.0, written);
+        Ok(sent)
+    }
+
+    /// Whether the client sleeps until there is a reply; the caller then has to wake it.
+    #[inline]
+    pub(crate) fn calls_reader(&self) -> bool {
+        words::call(&self.layout().client.0.reader)
+    }
+
+    /// Whether the client sleeps until there is room for a request; the caller then has to wake it.
+    #[inline]
+    pub(crate) fn calls_writer(&self) -> bool {
+        words::call(&self.layout().client.0.writer)
+    }
+
+    /// Before nobody looks at this ring any more: from here on the client calls when it has done something. False if there is something to
+    /// do already, and then it does not.
+    pub(crate) fn park(&self, ready: impl FnOnce() -> bool) -> bool {
+        words::park(&self.layout().server.0.reader, ready)
+    }
+
+    /// Somebody looks again: calls are for nothing.
+    pub(crate) fn unpark(&self) {
+        self.layout().server.0.reader.store(words::AWAKE, Ordering::Relaxed);
+    }
+
+    /// How far replies were written: right after one was, where it ends.
+    #[inline]
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is room for replies.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.look_for_room(self.written()).unwrap_or(true)
+    }
+
+    /// What the client has done with a reply that ends here, if it has done anything.
+    #[inline]
+    pub(crate) fn fate(&self, end: u64) -> Option<Fate> {
+        let head = words::look(&self.layout().replies.head.0);
+        let seen = head & POSITION;
+        if seen < end || seen > self.written() {
+            None
+        } else if head & DECLINED == 0 {
+            Some(Fate::Taken)
+        } else {
+            Some(Fate::Declined)
+        }
+    }
+
+    /// The client publishes nothing and takes nothing from here on; what it did before stands, and its requests can still be read.
+    pub(crate) fn close(&self) {
+        self.open.store(false, Ordering::Relaxed);
+        words::close(&self.layout().requests.tail.0);
+        if !cfg!(canary = "ring_close_keeps_index") {
+            words::close(&self.layout().replies.head.0);
+        }
+    }
+
+    /// Closes the ring to requests if nothing is in it, and gives its pages back. True once it is closed.
+    pub(crate) fn retire(&self) -> bool {
+        if !self.is_open() {
+            return true;
+        }
+        let consumed = words::look(&self.layout().replies.head.0) & POSITION == self.written();
+        if !consumed || !words::close_at(&self.layout().requests.tail.0, self.read.load(Ordering::Relaxed)) {
+            return false;
+        }
+        self.open.store(false, Ordering::Relaxed);
+        // What the client writes from here on it can't publish, so nobody misses it. If the system refuses, the pages stay.
+        let _ = self
+            .memory
+            .segment
+            .give_back(std::mem::offset_of!(Layout, request_bytes));
+        true
+    }
+
+    /// Opens a ring that was retired. The client waits for the answer to asking for this, and does not touch the ring.
+    pub(crate) fn reopen(&self) {
+        let read = self.read.load(Ordering::Relaxed);
+        self.layout().requests.tail.0.store(read, Ordering::Release);
+        self.open.store(true, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn layout(&self) -> &Layout {
+        self.memory.layout()
+    }
+
+    #[inline]
+    fn tail(&self) -> u64 {
+        words::look(&self.layout().requests.tail.0) & !CLOSED
+    }
+
+    /// How far replies may be written, by what is known.
+    #[inline]
+    fn room_end(&self, written: u64) -> io::Result<u64> {
+        let end = self.client_read.load(Ordering::Relaxed) + CAPACITY;
+        if end < written { Err(nonsense()) } else { Ok(end) }
+    }
+
+    /// Looks how far the client has read; whether there is room for a record.
+    fn look_for_room(&self, written: u64) -> io::Result<bool> {
+        let seen = words::look(&self.layout().replies.head.0) & POSITION;
+        let before = self.client_read.load(Ordering::Relaxed);
+        // An index that goes back, or past what was written, is nonsense.
+        if seen < before || seen > written || !seen.is_multiple_of(super::WORD) {
+            return Err(nonsense());
+        }
+        self.client_read.store(seen, Ordering::Relaxed);
+        Ok(seen + CAPACITY >= written + 2 * super::WORD)
+    }
+}
+
+impl fmt::Debug for ServerEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerEnd")
+            .field("read", &self.read)
+            .field("written", &self.written)
+            .field("open", &self.open)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,209 @@
+//! Both ends in one process.
+
+use std::io::ErrorKind;
+
+use super::*;
+
+fn pair() -> (ServerEnd, ClientEnd) {
+    let server = ServerEnd::create().unwrap();
+    let client = ClientEnd::open(server.descriptor()).unwrap();
+    (server, client)
+}
+
+fn kind<T: std::fmt::Debug>(outcome: io::Result<T>) -> ErrorKind {
+    outcome.unwrap_err().kind()
+}
+
+/// Bytes that tell their place.
+fn pattern(count: usize) -> Vec<u8> {
+    (0..count).map(|at| u8::try_from(at % 251).unwrap()).collect()
+}
+
+#[test]
+fn bytes_arrive_in_both_directions_whatever_their_number() {
+    let (server, client) = pair();
+    let mut bytes = Vec::new();
+    for count in (1..100).chain([4096, 5000, 9999]) {
+        let sent = pattern(count);
+        assert_eq!(client.send(&sent).unwrap(), count);
+        bytes.clear();
+        assert_eq!(server.receive(&mut bytes, 1 << 20).unwrap(), count);
+        assert_eq!(bytes, sent);
+        assert_eq!(kind(server.receive(&mut bytes, 1 << 20)), ErrorKind::WouldBlock);
+        assert_eq!(server.send(&sent).unwrap(), count);
+        bytes.clear();
+        assert_eq!(client.receive(&mut bytes).unwrap(), count);
+        assert_eq!(bytes, sent);
+        assert!(client.take());
+        assert_eq!(kind(client.receive(&mut bytes)), ErrorKind::WouldBlock);
+    }
+}
+
+#[test]
+fn more_than_fits_goes_in_pieces() {
+    let (server, client) = pair();
+    let long = pattern(1 << 20);
+    let (mut sent, mut received) = (0, Vec::new());
+    while received.len() < long.len() {
+        match server.send(&long[sent..]) {
+            Ok(count) => sent += count,
+            Err(error) => assert!(error.kind() == ErrorKind::WouldBlock && sent < long.len()),
+        }
+        while client.receive(&mut received).is_ok() {}
+    }
+    assert_eq!(received, long);
+    let (mut sent, mut received) = (0, Vec::new());
+    while received.len() < long.len() {
+        while let Ok(count @ 1..) = client.send(&long[sent..]) {
+            sent += count;
+        }
+        server.receive(&mut received, 1000).unwrap();
+    }
+    assert_eq!(received, long);
+}
+
+#[test]
+fn a_full_ring_wakes_its_writer_when_there_is_room() {
+    let (server, client) = pair();
+    let some = pattern(1 << 10);
+    while server.send(&some).is_ok() {}
+    assert_eq!(kind(server.send(&some)), ErrorKind::WouldBlock);
+    client.receive(&mut Vec::new()).unwrap();
+    assert!(client.take());
+    assert!(client.calls_writer(), "the server waits for room");
+    assert!(!client.calls_writer(), "it is called once");
+    assert!(server.send(&some).is_ok());
+
+    while client.send(&some).is_ok() {}
+    assert!(client.park_writer());
+    server.receive(&mut Vec::new(), 1).unwrap();
+    assert!(server.calls_writer());
+    assert!(!client.park_writer(), "there is room");
+}
+
+#[test]
+fn a_sleeper_is_called_and_one_who_finds_something_does_not_sleep() {
+    let (server, client) = pair();
+    assert!(server.park(|| server.has_requests()));
+    client.send(b"call").unwrap();
+    assert!(client.calls_reader());
+    assert!(!server.park(|| server.has_requests()), "there is a request");
+    assert!(!client.calls_reader());
+    assert!(client.park_reader());
+    server.send(b"reply").unwrap();
+    assert!(server.calls_reader());
+    assert!(!client.park_reader());
+}
+
+#[test]
+fn a_reply_is_taken_given_back_or_neither() {
+    let (server, client) = pair();
+    server.send(b"first").unwrap();
+    let first = server.written();
+    assert_eq!(server.fate(first), None);
+    client.receive(&mut Vec::new()).unwrap();
+    assert_eq!(server.fate(first), None, "it was only read");
+    assert!(client.take());
+    assert_eq!(server.fate(first), Some(Fate::Taken));
+    server.send(b"second").unwrap();
+    let second = server.written();
+    assert_eq!(server.fate(second), None);
+    client.receive(&mut Vec::new()).unwrap();
+    assert!(client.decline());
+    assert_eq!(server.fate(second), Some(Fate::Declined));
+    server.send(b"third").unwrap();
+    client.receive(&mut Vec::new()).unwrap();
+    server.close();
+    assert!(!client.take(), "the server has decided");
+    assert_eq!(server.fate(server.written()), None);
+    assert_eq!(kind(client.send(b"call")), ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn what_was_published_before_the_end_can_be_read_after_it() {
+    let (server, client) = pair();
+    client.send(b"last words").unwrap();
+    server.close();
+    let mut bytes = Vec::new();
+    server.receive(&mut bytes, 64).unwrap();
+    assert_eq!(bytes, b"last words");
+}
+
+#[test]
+fn an_idle_ring_gives_its_pages_back_and_can_be_used_again() {
+    let (server, client) = pair();
+    client.send(&pattern(30_000)).unwrap();
+    assert!(!server.retire(), "there is a request");
+    server.receive(&mut Vec::new(), 1 << 20).unwrap();
+    server.send(&pattern(30_000)).unwrap();
+    client.receive(&mut Vec::new()).unwrap();
+    assert!(!server.retire(), "the reply is not consumed");
+    client.take();
+    let pages = |server: &ServerEnd| rustix::fs::fstat(server.descriptor()).unwrap().st_blocks * 512 / 4096;
+    assert!(pages(&server) >= 15, "{}", pages(&server));
+    assert!(server.retire());
+    assert_eq!(pages(&server), 1);
+    assert_eq!(kind(client.send(b"call")), ErrorKind::BrokenPipe);
+    server.reopen();
+    client.send(b"call").unwrap();
+    let mut bytes = Vec::new();
+    server.receive(&mut bytes, 64).unwrap();
+    assert_eq!(bytes, b"call");
+    server.send(b"reply").unwrap();
+    bytes.clear();
+    client.receive(&mut bytes).unwrap();
+    assert_eq!(bytes, b"reply");
+}
+
+#[test]
+fn nonsense_in_any_word_is_an_error_or_nothing() {
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    for round in 0..2000 {
+        let (server, client) = pair();
+        client.send(&pattern(100)).unwrap();
+        server.send(&pattern(100)).unwrap();
+        let layout = server.memory.layout();
+        let words = [
+            &layout.requests.tail.0,
+            &layout.requests.head.0,
+            &layout.replies.tail.0,
+            &layout.replies.head.0,
+            &layout.request_bytes[0],
+            &layout.reply_bytes[0],
+            &layout.server.0.reader,
+            &layout.server.0.writer,
+            &layout.client.0.reader,
+            &layout.client.0.writer,
+        ];
+        let values = [next(), next() & 0xffff, u64::MAX, 1, next() >> 2, 120];
+        words[round % words.len()].store(values[(next() % 6) as usize], Relaxed);
+        let mut bytes = Vec::new();
+        let _ = server.receive(&mut bytes, 1 << 20);
+        assert!(bytes.len() as u64 <= CAPACITY, "more than the ring can hold");
+        let _ = server.fate(server.written());
+        for _ in 0..3 {
+            let _ = server.send(&pattern(40_000));
+            let _ = client.send(&pattern(40_000));
+            let _ = client.receive(&mut bytes);
+        }
+        server.retire();
+        server.close();
+    }
+}
+
+#[test]
+fn a_forked_child_does_not_have_the_ring() {
+    let (server, client) = pair();
+    let dropped_in_child = crate::sys::holds_in_fork(move || {
+        // Memory of the child's own may lie where the ring was: dropping the ends must not take it away.
+        drop((server, client));
+        true
+    });
+    assert!(dropped_in_child);
+}

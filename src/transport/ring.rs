@@ -1,0 +1,361 @@
+//! A connection that goes on in shared memory: its socket, and the ring that its bytes take once the client has asked for one.
+//!
+//! [`Served`] is the server's end and never blocks, [`Connected`] is the client's and does. The socket stays: its end tells of the other
+//! side's, and a side that sleeps though there is something to do in the ring is woken over it, by a [`DOORBELL`], which is a frame of no
+//! bytes. Bells are sent without waiting and lost without harm: a socket that has no room for one more holds others that were not read. Frames with
+//! something in them still count on the socket. So a client that can't map a ring, or whose ring the server has closed because it was
+//! idle, just goes on there.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use byproxy_proto::frame::DOORBELL;
+
+use super::unix::Socket;
+use crate::shm::ring::{ClientEnd, ServerEnd};
+
+/// How often a client looks for its reply before it gives its processor away between looks.
+const SPINS: u32 = 100;
+/// How often it looks so before it sleeps. Spinning on would take the processor from whoever it waits for.
+const YIELDS: u32 = 50;
+/// Bells and last words that one read of the socket brings.
+const BELLS_BYTES: usize = 4 << 10;
+
+/// The server's end of a connection.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) socket: Socket,
+    ring: OnceLock<ServerEnd>,
+    bells: AtomicU64,
+}
+
+/// The client's end of a connection.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    socket: Socket,
+    ring: OnceLock<ClientEnd>,
+    /// Requests take the ring.
+    on_ring: AtomicBool,
+}
+
+impl Served {
+    pub(crate) fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            ring: OnceLock::new(),
+            bells: AtomicU64::new(0),
+        }
+    }
+
+    /// The ring, while the client may write to it.
+    #[inline]
+    pub(crate) fn ring(&self) -> Option<&ServerEnd> {
+        self.ring.get().filter(|ring| ring.is_open())
+    }
+
+    /// The ring, open or not.
+    #[inline]
+    pub(crate) fn any_ring(&self) -> Option<&ServerEnd> {
+        self.ring.get()
+    }
+
+    /// Opens the ring that there was, or makes one; true if it is new. The caller sees to it that nobody else does so meanwhile.
+    pub(crate) fn open_ring(&self) -> io::Result<bool> {
+        if let Some(ring) = self.ring.get() {
+            ring.reopen();
+            return Ok(false);
+        }
+        Ok(self.ring.set(ServerEnd::create()?).is_ok())
+    }
+
+    /// Sends the frame that tells of a new ring, with its descriptor. The frame is short, so it goes whole or not at all.
+    pub(crate) fn send_ring(&self, frame: &[u8]) -> io::Result<()> {
+        let ring = self.ring.get().ok_or(ErrorKind::NotFound)?;
+        self.socket.send_with(frame, ring.descriptor())
+    }
+
+    /// Reads what has arrived in the ring.
+    #[inline]
+    pub(crate) fn receive_from_ring(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let ring = self.ring.get().ok_or(ErrorKind::WouldBlock)?;
+        let received = ring.receive(into, most)?;
+        if ring.calls_writer() {
+            self.ring_bell();
+        }
+        Ok(received)
+    }
+
+    /// Writes to the ring as much as there is room for.
+    #[inline]
+    pub(crate) fn send_to_ring(&self, bytes: &[u8]) -> io::Result<usize> {
+        let ring = self.ring.get().ok_or(ErrorKind::BrokenPipe)?;
+        let sent = ring.send(bytes)?;
+        if !cfg!(canary = "ring_never_rings") && ring.calls_reader() {
+            self.ring_bell();
+        }
+        Ok(sent)
+    }
+
+    /// How often a client was woken.
+    pub(crate) fn bells(&self) -> u64 {
+        self.bells.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn close_reading(&self) {
+        // The ring first: what the client commits through it can't be told apart by the socket.
+        if let Some(ring) = self.ring.get() {
+            ring.close();
+        }
+        self.socket.close_reading();
+    }
+
+    pub(crate) fn close(&self) {
+        if let Some(ring) = self.ring.get() {
+            ring.close();
+        }
+        self.socket.close();
+    }
+
+    #[cold]
+    fn ring_bell(&self) {
+        self.bells.fetch_add(1, Ordering::Relaxed);
+        // Without room there are bells enough; and a client that is gone needs none.
+        let _ = self.socket.send_now(&DOORBELL);
+    }
+}
+
+impl Connected {
+    pub(crate) fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            ring: OnceLock::new(),
+            on_ring: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether requests take the ring.
+    #[inline]
+    pub(crate) fn is_on_ring(&self) -> bool {
+        self.on_ring.load(Ordering::Relaxed)
+    }
+
+    /// From here on requests take the ring whose descriptor has come, or the one there was. False if it can't be mapped: then everything
+    /// stays as it is.
+    pub(crate) fn go_on_in_ring(&self, descriptor: Option<OwnedFd>) -> bool {
+        use std::os::fd::AsFd as _;
+        if let Some(descriptor) = descriptor
+            && let Ok(ring) = ClientEnd::open(descriptor.as_fd())
+        {
+            let _ = self.ring.set(ring);
+        }
+        let has_ring = self.ring.get().is_some();
+        self.on_ring.store(has_ring, Ordering::Relaxed);
+        has_ring
+    }
+
+    /// Reads from the socket, and the descriptor that comes along, if one does.
+    pub(crate) fn receive_with_descriptor(
+        &self,
+        into: &mut Vec<u8>,
+        most: usize,
+    ) -> io::Result<(usize, Option<OwnedFd>)> {
+        self.socket.receive_with_descriptor(into, most)
+    }
+
+    #[inline]
+    pub(super) fn send(&self, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
+        let start = *sent;
+        match self.open_ring() {
+            None => self.socket.send(bytes, sent),
+            Some(ring) => match self.send_to_ring(ring, bytes, sent) {
+                // The server has closed the ring before any of it was there.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe && *sent == start => {
+                    self.on_ring.store(false, Ordering::Relaxed);
+                    self.socket.send(bytes, sent)
+                }
+                outcome => outcome,
+            },
+        }
+    }
+
+    pub(super) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(ring) = self.open_ring() else {
+            return self.socket.send_now(bytes);
+        };
+        match ring.send(bytes) {
+            Ok(sent) => {
+                self.call_reader(ring);
+                Ok(sent)
+            }
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.on_ring.store(false, Ordering::Relaxed);
+                self.socket.send_now(bytes)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    #[inline]
+    pub(super) fn receive(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        match self.open_ring() {
+            None => self.socket.receive(into, most),
+            Some(ring) => self.receive_from_ring(ring, into),
+        }
+    }
+
+    /// What was received is this side's from here on, or with `declined` goes back to where it came from. Nothing if it did not come through
+    /// the ring; false if the server has closed that before.
+    #[inline]
+    pub(super) fn settle(&self, declined: bool) -> Option<bool> {
+        let ring = self.open_ring()?;
+        let settled = if declined { ring.decline() } else { ring.take() };
+        // The server may be waiting for room, or for this.
+        if ring.calls_writer() || ring.calls_reader() {
+            self.ring_bell();
+        }
+        Some(settled)
+    }
+
+    /// What was received has been read, and nobody needs to know.
+    #[inline]
+    pub(super) fn consume(&self) {
+        if let Some(ring) = self.open_ring() {
+            ring.take();
+            if ring.calls_writer() {
+                self.ring_bell();
+            }
+        }
+    }
+
+    pub(super) fn set_timeout(&self, timeout: Option<std::time::Duration>) -> io::Result<()> {
+        self.socket.set_timeout(timeout)
+    }
+
+    pub(super) fn close(&self) {
+        self.socket.close();
+    }
+
+    #[inline]
+    fn open_ring(&self) -> Option<&ClientEnd> {
+        if self.is_on_ring() { self.ring.get() } else { None }
+    }
+
+    #[inline]
+    fn send_to_ring(&self, ring: &ClientEnd, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
+        let mut waited = 0;
+        while let Some(rest) = bytes.get(*sent..).filter(|rest| !rest.is_empty()) {
+            match ring.send(rest) {
+                Ok(count) => {
+                    *sent += count;
+                    waited = 0;
+                    self.call_reader(ring);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if spin(&mut waited) && ring.park_writer() {
+                        let slept = self.sleep(&mut Vec::new());
+                        ring.unpark();
+                        if slept? == Woken::End {
+                            return Err(ErrorKind::ConnectionReset.into());
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn receive_from_ring(&self, ring: &ClientEnd, into: &mut Vec<u8>) -> io::Result<usize> {
+        let mut waited = 0;
+        let mut ended = false;
+        loop {
+            match ring.receive(into) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                received => {
+                    // What came before this record was consumed.
+                    if ring.calls_writer() {
+                        self.ring_bell();
+                    }
+                    return received;
+                }
+            }
+            if ended {
+                return Ok(0);
+            }
+            if spin(&mut waited) && ring.park_reader() {
+                let before = into.len();
+                let slept = self.sleep(into);
+                ring.unpark();
+                match slept? {
+                    Woken::Bell => {}
+                    Woken::Words => return Ok(into.len() - before),
+                    // What the server wrote before it ended can still be read.
+                    Woken::End => ended = true,
+                }
+            }
+        }
+    }
+
+    /// Sleeps until the server calls. What it sends beside bells is appended.
+    #[cold]
+    fn sleep(&self, words: &mut Vec<u8>) -> io::Result<Woken> {
+        let before = words.len();
+        if self.socket.receive(words, BELLS_BYTES)? == 0 {
+            return Ok(Woken::End);
+        }
+        let bells = words.get(before..).map_or(0, |words| {
+            words
+                .as_chunks::<{ DOORBELL.len() }>()
+                .0
+                .iter()
+                .take_while(|word| **word == DOORBELL)
+                .count()
+        });
+        words.drain(before..before + bells * DOORBELL.len());
+        Ok(if words.len() > before {
+            Woken::Words
+        } else {
+            Woken::Bell
+        })
+    }
+
+    #[inline]
+    fn call_reader(&self, ring: &ClientEnd) {
+        if ring.calls_reader() {
+            self.ring_bell();
+        }
+    }
+
+    #[cold]
+    fn ring_bell(&self) {
+        // As at the server's end.
+        let _ = self.socket.send_now(&DOORBELL);
+    }
+}
+
+/// Why a sleep ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    Bell,
+    /// The server has sent a frame over the socket.
+    Words,
+    /// The server has ended the connection.
+    End,
+}
+
+/// Waits a little; true when it is time to sleep.
+#[inline]
+fn spin(waited: &mut u32) -> bool {
+    *waited += 1;
+    if *waited <= SPINS {
+        std::hint::spin_loop();
+    } else if *waited <= SPINS + YIELDS {
+        std::thread::yield_now();
+    } else {
+        return true;
+    }
+    false
+}
