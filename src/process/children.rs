@@ -1,7 +1,8 @@
 //! The children of this process: one record each, kept until the child has been collected.
 //!
 //! A child is addressed by its pidfd only, so an id that is used again hurts nobody. It is collected exactly once, under
-//! its record's lock. A child nobody holds a handle of is collected by the next `spawn` or `active_children`.
+//! its record's lock. A child nobody holds a handle of is collected by the next `spawn` or `active_children`; one that is
+//! being started is its starter's alone.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +19,7 @@ use super::error::ChildFailed;
 use super::report::{Cause, Farewell, Report};
 use super::wire::Wire;
 
-/// Every child that has not been collected yet.
+/// Every child that has started and has not been collected yet.
 static CHILDREN: Mutex<Vec<Arc<Child>>> = Mutex::new(Vec::new());
 
 /// One child.
@@ -49,25 +50,25 @@ pub(super) struct End {
 }
 
 impl Child {
-    /// Takes charge of a child that has just been started.
-    pub(super) fn register(name: String, pid: u32, pidfd: OwnedFd, daemon: bool, internal: bool) -> Arc<Self> {
-        let child = Arc::new(Self {
+    /// Takes charge of a child that is being started.
+    pub(super) fn new(name: String, pid: u32, pidfd: OwnedFd, daemon: bool, internal: bool) -> Arc<Self> {
+        Arc::new(Self {
             name,
             pid,
             daemon,
             internal,
             pidfd,
             state: Mutex::new(State::Uncollected(None)),
-        });
-        CHILDREN.lock().push(Arc::clone(&child));
-        child
+        })
     }
 
-    /// From here the farewell will come.
-    pub(super) fn listen(&self, wire: Wire) {
+    /// The child has started, and the farewell will come from here. Not before this may others collect it, who would not
+    /// hear the farewell.
+    pub(super) fn enlist(self: &Arc<Self>, wire: Wire) {
         if let State::Uncollected(farewell) = &mut *self.state.lock() {
             *farewell = Some(wire);
         }
+        CHILDREN.lock().push(Arc::clone(self));
     }
 
     pub(super) fn name(&self) -> &str {

@@ -85,7 +85,7 @@ pub(super) fn start(plan: &Plan, door: Door, entry: i64, encoded: &Encoded) -> R
     let answer = send_order(&wire, &order, &encoded.bytes, &descriptors).and_then(|()| Report::receive(&wire));
     match answer {
         Ok(Report::Adopted) => {
-            child.listen(wire);
+            child.enlist(wire);
             Ok(Launched { child, link })
         }
         answer => Err(failure(&child, answer, wire, plan.patience)),
@@ -131,7 +131,7 @@ fn execute(plan: &Plan, door: Door, name: &str, socket: UnixStream) -> io::Resul
         .ok_or_else(|| io::Error::other("an impossible process id"))
         .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?));
     match pidfd {
-        Ok(pidfd) => Ok(Child::register(name.to_owned(), pid, pidfd, plan.daemon, plan.internal)),
+        Ok(pidfd) => Ok(Child::new(name.to_owned(), pid, pidfd, plan.daemon, plan.internal)),
         Err(error) => {
             // No descriptor is left for it, unless it has ended and been collected already: then its id is nobody's, or
             // somebody else's.

@@ -3,10 +3,14 @@
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
-use rustix::process::{Signal, getpgid, getpid, kill_process};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, getpgid, getpid, kill_process, pidfd_open};
 
+use super::children::{Child, reap};
 use super::program::Program;
+use super::report::{Cause, Farewell, Report};
 use super::wire::Wire;
 use super::{Process, entry, inherited};
 
@@ -63,6 +67,29 @@ fn a_linked_process_ends_with_its_starter() {
     starter.join().unwrap_err();
     // We hold the link's near end, so only its own end can have closed the far one.
     assert_eq!(link.read(&mut [0]).unwrap(), 0);
+}
+
+/// While one thread starts a child, another collects what has ended, as every start does. If the child ends at once, that thread came
+/// first, and the child's last words were lost.
+#[test]
+#[expect(clippy::zombie_processes, reason = "the record of the child collects it")]
+fn a_child_that_ends_during_its_start_is_heard() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let program = Command::new("false").spawn().unwrap();
+    let pidfd = pidfd_open(Pid::from_child(&program), PidfdFlags::empty()).unwrap();
+    let child = Child::new("clerk".to_owned(), program.id(), pidfd, false, false);
+    let farewell = Farewell {
+        code: 1,
+        cause: Some(Cause::error("sold out")),
+    };
+    Report::Farewell(farewell)
+        .send(&Wire::new(theirs, None).unwrap())
+        .unwrap();
+    poll(&mut [PollFd::new(&child, PollFlags::IN)], None).unwrap();
+    reap();
+    child.enlist(Wire::new(ours, None).unwrap());
+    let failed = child.verdict(child.end()).unwrap_err();
+    assert_eq!((failed.exit_code(), failed.message()), (Some(1), Some("sold out")));
 }
 
 #[test]
