@@ -120,7 +120,7 @@ impl Channel {
         self.report(&Report::Adopted);
     }
 
-    /// Tells the parent that the arguments cannot be read, and ends.
+    /// Tells the parent that the order or its arguments cannot be read, and ends.
     pub(super) fn refuse(&self, message: &str) -> ! {
         self.report(&Report::refused(message));
         exit(REFUSED_CODE)
@@ -161,14 +161,19 @@ fn serve(door: Door) -> ! {
         fail("a program with special rights does not run functions by order");
     }
     let wire = take_standard_input().unwrap_or_else(|error| fail(&error.to_string()));
+    let delivery = receive_order(&wire);
+    // From here on the parent may stop reading at any time, and the function's end must not wait for it.
+    let channel = Arc::new(Channel {
+        wire: wire.with_patience(Some(Duration::ZERO)),
+    });
     let Delivery {
         order,
         arguments,
         descriptors,
-    } = receive_order(&wire).unwrap_or_else(|error| fail(&format!("the order did not arrive: {error}")));
-    // From here on the parent may stop reading at any time, and the function's end must not wait for it.
-    let channel = Arc::new(Channel {
-        wire: wire.with_patience(Some(Duration::ZERO)),
+    } = delivery.unwrap_or_else(|error| {
+        let message = format!("the order did not arrive: {error}");
+        complain(&message);
+        channel.refuse(&message)
     });
     let Some(trampoline) = trampoline_at(order.entry, &order.program) else {
         channel.report(&Report::OtherProgram);

@@ -205,3 +205,17 @@ fn an_argument_that_cannot_travel_stops_the_start() {
         "{error}"
     );
 }
+
+#[test]
+fn a_child_that_cannot_take_its_order_says_why() {
+    let _watchdog = Watchdog::new();
+    let error = Process::builder()
+        .name("x".repeat(100_000))
+        .spawn(|| (), ())
+        .unwrap_err();
+    assert!(
+        matches!(&error, SpawnError::Refused { message, .. } if message.contains("larger than its limit")),
+        "{}",
+        error.to_string().trim_start_matches("process ").trim_start_matches('x')
+    );
+}
