@@ -7,7 +7,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
@@ -129,12 +129,18 @@ impl Wire {
 
     /// Waits until the socket is ready; `TimedOut` once the other side was silent for the whole patience.
     fn wait_for(&self, readiness: PollFlags) -> io::Result<()> {
-        let timeout = self.patience.and_then(|patience| Timespec::try_from(patience).ok());
-        let mut descriptors = [PollFd::new(&self.stream, readiness)];
-        match poll(&mut descriptors, timeout.as_ref()) {
-            Ok(0) => Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+        let deadline = self.patience.and_then(|patience| Instant::now().checked_add(patience));
+        loop {
+            // Counted anew after each signal, so that many of them don't make the wait longer.
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+            let mut descriptors = [PollFd::new(&self.stream, readiness)];
+            match poll(&mut descriptors, timeout.as_ref()) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }

@@ -8,6 +8,8 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio, exit};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -21,6 +23,7 @@ const CASES: &[(&str, fn())] = &[
     ("init_missing", init_missing),
     ("arguments_of_the_program", arguments_of_the_program),
     ("silent_child", silent_child),
+    ("silent_child_among_signals", silent_child_among_signals),
     ("child_that_ends_before_init", child_that_ends_before_init),
     ("active_children_are_listed", active_children_are_listed),
     ("ended_children_are_collected", ended_children_are_collected),
@@ -197,6 +200,32 @@ fn silent_child() {
     let builder = Process::builder().name("silent").start_timeout(timeout);
     let error = builder.spawn(|_: String| (), (large,)).unwrap_err();
     assert!(matches!(&error, SpawnError::Silent { .. }), "{error}");
+    assert_eq!(children_of_this_process(), 0);
+}
+
+/// Signals that this program handles, such as a profiler's, interrupt the wait for a child again and again.
+fn silent_child_among_signals() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGUSR1]).unwrap();
+    thread::spawn(move || {
+        for _ in signals.forever() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    thread::spawn(|| {
+        loop {
+            // To the process, so to its first thread: the one that waits.
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR1).unwrap();
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let builder = Process::builder()
+        .name("silent")
+        .start_timeout(Duration::from_millis(200));
+    let error = builder.spawn(|| (), ()).unwrap_err();
+    assert!(matches!(&error, SpawnError::Silent { .. }), "{error}");
+    assert!(seen.load(Ordering::Relaxed) > 10, "it was interrupted");
     assert_eq!(children_of_this_process(), 0);
 }
 
