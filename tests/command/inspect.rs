@@ -1,9 +1,11 @@
 //! `byproxy ping`, `ls` and `show`: a look into a server.
 
-use crate::served::Served;
+use crate::served::{Served, byproxy};
 use crate::watchdog::Watchdog;
-use crate::{Ended, run};
+use crate::{Ended, end, run};
 use byproxy::Manager;
+use std::fs::File;
+use std::process::Stdio;
 
 #[test]
 fn ping_says_whether_it_answers() {
@@ -73,5 +75,29 @@ fn what_is_not_there_is_an_error_that_says_so() {
             err.starts_with("byproxy: can't connect to unix:/") && err.contains("byproxy serve"),
             "what to do: {err}"
         );
+    }
+}
+
+/// As in `byproxy show … | head`: the reader has seen enough.
+#[test]
+fn a_reader_that_left_is_no_problem_and_a_full_disk_is_one() {
+    let _watchdog = Watchdog::new();
+    let server = Served::start();
+    let manager = Manager::connect(server.address()).unwrap();
+    manager.list_named::<u64>("sold").unwrap();
+    for arguments in [
+        &["ping", server.address()][..],
+        &["ls", server.address()],
+        &["show", server.address(), "sold"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let Ended { code, err, .. } = end(byproxy().args(arguments).stdout(writer));
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{arguments:?}");
+
+        let full = Stdio::from(File::create("/dev/full").unwrap());
+        let Ended { code, err, .. } = end(byproxy().args(arguments).stdout(full));
+        assert_eq!(code, Some(1), "{arguments:?}");
+        assert!(err.starts_with("byproxy: ") && err.contains("No space left"), "{err}");
     }
 }

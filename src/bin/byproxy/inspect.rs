@@ -1,6 +1,8 @@
 //! `byproxy ping`, `ls` and `show`: a look into a running server.
 
-use byproxy::{Address, Manager, Result};
+use byproxy::{Address, Error, Manager, Result};
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Write as _};
 use std::time::Instant;
 
 #[derive(Debug, clap::Args)]
@@ -21,21 +23,32 @@ pub(crate) fn ping(target: &Target) -> Result<()> {
     let manager = Manager::connect(&target.address)?;
     let start = Instant::now();
     manager.ping()?;
-    println!("{} answers in {:.1?}", target.address, start.elapsed());
-    Ok(())
+    print(&format!("{} answers in {:.1?}\n", target.address, start.elapsed()))
 }
 
 pub(crate) fn ls(target: &Target) -> Result<()> {
     let names = Manager::connect(&target.address)?.names()?;
     let width = names.iter().map(|(_, kind)| kind.len()).max().unwrap_or(0);
+    let mut lines = String::new();
     for (name, kind) in names {
-        println!("{kind:width$}  {name}");
+        let _ = writeln!(lines, "{kind:width$}  {name}");
     }
-    Ok(())
+    print(&lines)
 }
 
 pub(crate) fn show(named: &Named) -> Result<()> {
     let manager = Manager::connect(&named.target.address)?;
-    println!("{}", manager.show(&named.name)?);
-    Ok(())
+    print(&format!("{}\n", manager.show(&named.name)?))
+}
+
+/// Prints to standard output. A reader that left, as `head` does, has seen enough.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(source) if source.kind() != ErrorKind::BrokenPipe => Err(Error::Io {
+            context: "can't print",
+            source,
+        }),
+        _ => Ok(()),
+    }
 }
