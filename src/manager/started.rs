@@ -10,6 +10,7 @@ use crate::server::private::remove_leftovers;
 use byproxy_proto::address::Address;
 use parking_lot::Mutex;
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -59,9 +60,14 @@ impl Started {
 
     /// Ends the server and waits until it has ended. Once more does nothing.
     pub(super) fn end(&self) {
-        if self.owner != std::process::id() || self.link.lock().take().is_none() {
+        if self.owner != std::process::id() {
             return;
         }
+        // Held until it has ended: whoever wants the same meanwhile waits too.
+        let mut link = self.link.lock();
+        let Some(stream) = link.take() else { return };
+        // Not only our descriptor goes: a forked copy of this process may have another.
+        let _ = stream.shutdown(Shutdown::Both);
         // How it ended is no business of whoever wanted it to end.
         if !matches!(self.process.join_timeout(END_PATIENCE), Ok(true)) {
             let _ = self.process.kill();
@@ -126,5 +132,47 @@ fn read_address(link: &UnixStream) -> Result<Address> {
             source: io::Error::other(reason),
         }),
         None => Ok(said.parse::<Address>()?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::time::Instant;
+
+    #[test]
+    fn a_copy_of_the_link_in_a_forked_process_keeps_nothing_alive() {
+        let started = Started::start(None).unwrap();
+        let copy = started.link.lock().as_ref().unwrap().try_clone().unwrap();
+        let begin = Instant::now();
+        drop(started);
+        assert!(
+            begin.elapsed() < END_PATIENCE,
+            "the server was not told to end, but killed"
+        );
+        drop(copy);
+    }
+
+    #[test]
+    fn whoever_ends_a_server_at_the_same_time_waits_for_its_end_too() {
+        let started = Started::start(None).unwrap();
+        let pid = Pid::from_raw(started.process.pid().cast_signed()).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
+        let has_begun = || started.link.try_lock().is_none_or(|link| link.is_none());
+        std::thread::scope(|scope| {
+            scope.spawn(|| started.end());
+            while !has_begun() {
+                std::thread::yield_now();
+            }
+            let second = scope.spawn(|| {
+                started.end();
+                started.process.is_alive()
+            });
+            // Long enough for one that does not wait.
+            std::thread::sleep(Duration::from_millis(50));
+            kill_process(pid, Signal::CONT).unwrap();
+            assert!(!second.join().unwrap(), "it came back before the server had ended");
+        });
     }
 }
