@@ -1,5 +1,6 @@
 //! How a manager is set up.
 
+use super::address::settled;
 use super::started::Started;
 use super::{Manager, OwnServer, ToAddress};
 use crate::client::{Options, Remote};
@@ -149,7 +150,7 @@ impl ManagerBuilder {
     /// assert!(matches!(outcome, Err(Error::Connect { .. })));
     /// ```
     pub fn connect(self, address: impl ToAddress) -> Result<Manager> {
-        let address = address.to_address()?;
+        let address = settled(address.to_address()?);
         Ok(Manager::over(
             registry::enter(Remote::connect(&address, self.options)?),
             None,

@@ -3,6 +3,7 @@
 //! The child listens in a private directory and says where over the stream that it inherited: one line, the address or what went wrong.
 //! From then on nothing travels on the stream; its end tells the child that its starter is gone.
 
+use super::address::settled;
 use crate::error::{Error, Result};
 use crate::process::{Process, inherited};
 use crate::server::Server;
@@ -131,7 +132,7 @@ fn read_address(link: &UnixStream) -> Result<Address> {
             context: "the server process could not start",
             source: io::Error::other(reason),
         }),
-        None => Ok(said.parse::<Address>()?),
+        None => Ok(settled(said.parse::<Address>()?)),
     }
 }
 

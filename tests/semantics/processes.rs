@@ -2,9 +2,9 @@
 
 use crate::support::{Outcome, check, process, unix};
 use byproxy::process::SpawnError;
-use byproxy::{Address, DictProxy, Error, ListProxy, LockProxy, Manager, Process, QueueProxy};
+use byproxy::{Address, DictProxy, Error, ListProxy, LockProxy, Manager, Process, QueueProxy, Server};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const PROCESSES: u32 = 4;
@@ -208,6 +208,33 @@ fn an_embedded_proxy_can_not_be_an_argument() {
         panic!("{outcome:?}")
     };
     assert!(message.contains("Manager::start()"), "{message}");
+}
+
+/// Connects to a path that is relative, goes elsewhere, and uses the proxy where that needs a new connection: in a call that waits, and
+/// in a child.
+fn move_away(folder: PathBuf) -> Result<(), Box<dyn std::error::Error>> {
+    std::env::set_current_dir(folder)?;
+    let manager = Manager::connect("unix:app.sock")?;
+    let jobs = manager.queue::<Option<u32>>(0)?;
+    let squares = manager.queue::<u32>(0)?;
+    std::env::set_current_dir("/")?;
+    let child = Process::spawn(square, (&jobs, &squares))?;
+    jobs.put_many([Some(7), None])?;
+    assert_eq!(squares.get()?, 49);
+    Ok(child.join()?)
+}
+
+#[test]
+fn a_relative_path_means_the_same_place_after_a_change_of_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = Address::unix(folder.path().join("app.sock")).unwrap();
+    let server = Server::builder().listen(address).build().unwrap();
+    let handle = server.handle();
+    let serving = std::thread::spawn(move || server.serve());
+    let outcome = Process::spawn(move_away, (folder.path().to_owned(),)).unwrap().join();
+    handle.stop();
+    serving.join().unwrap().unwrap();
+    outcome.unwrap();
 }
 
 #[test]
