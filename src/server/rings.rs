@@ -185,19 +185,13 @@ impl Driver {
         self.deliver(out, frame);
     }
 
-    /// The same for all lanes of a session. What its process took before it made a call is known before that call.
-    pub(super) fn settle_session(&self, session: SessionId, frame: &mut Vec<u8>, out: &mut Outputs) {
-        let found = self.sessions.get(&session.0).map(|found| Arc::clone(&found));
-        for lane in found.iter().flat_map(|session| session.lanes()) {
-            self.settle_lane(&lane, session, frame, out);
-        }
-    }
-
-    /// The same for all sessions.
+    /// The same for all lanes of all sessions.
     pub(super) fn settle_all(&self, frame: &mut Vec<u8>, out: &mut Outputs) {
-        let sessions: Vec<_> = self.sessions.iter().map(|session| session.id).collect();
+        let sessions: Vec<_> = self.sessions.iter().map(|session| Arc::clone(&session)).collect();
         for session in sessions {
-            self.settle_session(session, frame, out);
+            for lane in session.lanes() {
+                self.settle_lane(&lane, session.id, frame, out);
+            }
         }
     }
 

@@ -328,7 +328,8 @@ impl QueueObject {
 
     fn task_done(&mut self, context: &mut Context<'_>, session: SessionId) -> Result<(), Fault> {
         let too_many = |_| misuse("task_done was called more often than items were put");
-        self.books.task_done(session).map_err(too_many)?;
+        let lent = || self.deliveries.lent_to(session) as u64;
+        self.books.task_done(session, lent).map_err(too_many)?;
         self.settle_joiners(context);
         write_none(context.effects.result());
         Ok(())

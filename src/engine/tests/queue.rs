@@ -380,3 +380,26 @@ fn a_number_used_again_before_its_delivery_is_settled_loses_nothing() {
     assert_eq!(driver.audit(me, queue, "committed"), Value::from(2));
     driver.check();
 }
+
+/// A confirm and the `task_done` that follows it travel on two lanes, so the server may see them in the other order.
+#[test]
+fn task_done_may_come_before_the_confirm_it_follows() {
+    for dies_first in [false, true] {
+        let mut driver = Driver::new();
+        let [owner, lives, dies] = [(); 3].map(|()| driver.session());
+        let queue = driver.queue(owner, FIFO, 0);
+        driver.put(owner, queue, [1, 2]);
+        driver.get(dies, queue);
+        let (number, _) = driver.take(lives, queue);
+        if dies_first {
+            driver.end(dies);
+        }
+        driver.call(lives, QueueTaskDone, queue, &NOTHING).unwrap();
+        driver.confirm(lives, number);
+        if !dies_first {
+            driver.end(dies);
+        }
+        let answer = driver.call(owner, QueueJoin, queue, &(TRY,));
+        assert_eq!(code(answer), FaultCode::WorkerDied, "dies first: {dies_first}");
+    }
+}

@@ -30,8 +30,9 @@ pub(crate) struct QueueModel {
     history: Vec<Fate>,
     returned: u64,
     unfinished: u64,
-    /// What each living session got for good, and how much of that it owes a `task_done` for.
-    accounts: BTreeMap<u64, (u64, u64)>,
+    /// What each living session got for good, and how much of that it owes a `task_done` for; below zero if it has called that for items
+    /// whose confirm has yet to come.
+    accounts: BTreeMap<u64, (u64, i64)>,
     orphans: u64,
     credit: u64,
 }
@@ -174,6 +175,7 @@ impl QueueModel {
             }
         } else {
             self.take_back(items);
+            self.settle_account(ticket.0);
         }
         self.settle()
     }
@@ -222,7 +224,9 @@ impl QueueModel {
                 .chain(lent.into_iter().map(|lease| lease.item))
                 .collect(),
         );
+        self.settle_account(session);
         if let Some((_, owed)) = self.accounts.remove(&session) {
+            let owed = owed.unsigned_abs();
             let paid = owed.min(self.credit);
             self.credit -= paid;
             self.orphans += owed - paid;
@@ -291,7 +295,9 @@ impl QueueModel {
                 return Err(format!("a bad line in {audit}"));
             };
             let account = self.accounts.get(&session).copied().unwrap_or_default();
-            if (committed, owed) != account || flying != in_flight(Some(session)) as u64 {
+            if (committed, owed) != (account.0, account.1.max(0).unsigned_abs())
+                || flying != in_flight(Some(session)) as u64
+            {
                 return Err(format!("session {session} should have {account:?}: {audit}"));
             }
         }

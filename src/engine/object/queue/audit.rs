@@ -27,7 +27,7 @@ impl QueueObject {
         }
         write_str(out, "consumers");
         write_lines(out, self.books.consumers(), |consumer| {
-            [consumer.committed, consumer.in_flight, consumer.owed]
+            [consumer.committed, consumer.in_flight, consumer.owed()]
         });
         write_str(out, "departed");
         write_lines(out, self.books.departed(), |consumer| {

@@ -5,7 +5,9 @@
 //! both above zero.
 //!
 //! A `task_done` pays for one item its session got. Python lets anyone call it, so does this: a session that owes nothing pays for an
-//! item of a dead consumer (an *orphan*) if there is one, else ahead for whichever consumer dies first (a *credit*). When everything
+//! item of a dead consumer (an *orphan*) if there is one, else ahead for whichever consumer dies first (a *credit*). A session with
+//! deliveries on their way pays for those first: a confirm and the `task_done` that follows it travel on two lanes, and may change
+//! places; what it owes is below zero until the confirm is here. When everything
 //! that is unfinished is orphaned, nobody is left who would call `task_done`: `join` then reports how many items that concerns, and goes
 //! on reporting it to every caller until someone settles them with as many `task_done`s. They are never forgotten silently.
 
@@ -49,8 +51,8 @@ pub(super) struct Consumer {
     pub(super) in_flight: u64,
     /// Items that came back from it.
     pub(super) returned: u64,
-    /// Committed items it has not called `task_done` for.
-    pub(super) owed: u64,
+    /// Committed items it has not called `task_done` for, less the items on their way that it has called it for already.
+    owed: i64,
 }
 
 /// Whether a `join` may end.
@@ -67,6 +69,18 @@ pub(super) enum Progress {
 /// A `task_done` with nothing unfinished.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooManyDone;
+
+impl Consumer {
+    /// Committed items it has not called `task_done` for.
+    pub(super) fn owed(&self) -> u64 {
+        u64::try_from(self.owed).unwrap_or(0)
+    }
+
+    /// How many more `task_done`s may be its own, when so many of its items are lent: those are paid for by acknowledging them.
+    fn payable(&self, lent: u64) -> i64 {
+        signed(self.in_flight.saturating_sub(lent)) + self.owed
+    }
+}
 
 impl Books {
     /// So many items were put.
@@ -96,20 +110,28 @@ impl Books {
         };
         consumer.in_flight -= count;
         consumer.committed += count;
-        consumer.owed += count;
+        consumer.owed += signed(count);
         self.in_flight -= count;
         self.committed += count;
     }
 
-    /// So many items in flight came back.
-    pub(super) fn give_back(&mut self, session: SessionId, count: u64) {
+    /// So many items in flight came back; so many are still lent to the session.
+    pub(super) fn give_back(&mut self, session: SessionId, count: u64, lent: impl FnOnce() -> u64) {
         let Some(consumer) = self.consumers.get_mut(&session) else {
             return;
         };
         consumer.in_flight -= count;
         consumer.returned += count;
+        // It has said `task_done` for what it then gave back.
+        let too_many = if consumer.owed < 0 {
+            -consumer.payable(lent())
+        } else {
+            0
+        };
+        consumer.owed += too_many.max(0);
         self.in_flight -= count;
         self.returned += count;
+        (0..too_many).for_each(|_| self.pay_for_another());
     }
 
     /// So many waiting items were thrown away; nobody needs to deal with them any more.
@@ -120,18 +142,25 @@ impl Books {
         self.credit -= count - unpaid;
     }
 
-    /// A session has dealt with an item.
-    pub(super) fn task_done(&mut self, session: SessionId) -> Result<(), TooManyDone> {
+    /// A session, to which so many items are lent, has dealt with an item.
+    pub(super) fn task_done(&mut self, session: SessionId, lent: impl FnOnce() -> u64) -> Result<(), TooManyDone> {
         if self.unfinished == 0 {
             return Err(TooManyDone);
         }
         self.unfinished -= 1;
         match self.consumers.get_mut(&session) {
-            Some(consumer) if consumer.owed > 0 => consumer.owed -= 1,
-            _ if self.orphaned > 0 => self.orphaned -= 1,
-            _ => self.credit += 1,
+            Some(consumer) if consumer.owed > 0 || consumer.payable(lent()) > 0 => consumer.owed -= 1,
+            _ => self.pay_for_another(),
         }
         Ok(())
+    }
+
+    fn pay_for_another(&mut self) {
+        if self.orphaned > 0 {
+            self.orphaned -= 1;
+        } else {
+            self.credit += 1;
+        }
     }
 
     /// An item lent to a consumer was dealt with: committed and done at once.
@@ -153,9 +182,9 @@ impl Books {
         let Some(consumer) = self.consumers.remove(&session) else {
             return false;
         };
-        let paid = consumer.owed.min(self.credit);
+        let paid = consumer.owed().min(self.credit);
         self.credit -= paid;
-        self.orphaned += consumer.owed - paid;
+        self.orphaned += consumer.owed() - paid;
         if self.departed.len() == DEPARTED_MAX {
             self.departed.pop_front();
         }
@@ -205,8 +234,8 @@ impl Books {
         if self.accepted != self.committed + self.in_flight + waiting + self.discarded {
             return Err(format!("Q1: the books don't add up with {waiting} waiting: {self:?}"));
         }
-        let owed: u64 = self.consumers.values().map(|consumer| consumer.owed).sum();
-        if self.unfinished + self.credit != waiting + self.in_flight + owed + self.orphaned {
+        let owed: i64 = self.consumers.values().map(|consumer| consumer.owed).sum();
+        if signed(self.unfinished + self.credit) != signed(waiting + self.in_flight + self.orphaned) + owed {
             return Err(format!(
                 "Q2: what is owed does not add up with {waiting} waiting: {self:?}"
             ));
@@ -220,6 +249,10 @@ impl Books {
         }
         Ok(())
     }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -240,9 +273,9 @@ mod tests {
     #[test]
     fn one_task_done_too_many_is_refused() {
         let mut books = books_with_one_committed_to_anna();
-        assert_eq!(books.task_done(ANNA), Ok(()));
+        assert_eq!(books.task_done(ANNA, || 0), Ok(()));
         assert_eq!(books.progress(), Progress::Finished);
-        assert_eq!(books.task_done(ANNA), Err(TooManyDone));
+        assert_eq!(books.task_done(ANNA, || 0), Err(TooManyDone));
         books.check(0).unwrap();
     }
 
@@ -260,9 +293,9 @@ mod tests {
         );
         books.deliver(BORIS, || 11, 1);
         books.commit(BORIS, 1);
-        assert_eq!(books.task_done(BORIS), Ok(()), "pays for his own first");
+        assert_eq!(books.task_done(BORIS, || 0), Ok(()), "pays for his own first");
         assert_eq!(books.progress(), Progress::WorkerDied(1));
-        assert_eq!(books.task_done(BORIS), Ok(()), "then for hers");
+        assert_eq!(books.task_done(BORIS, || 0), Ok(()), "then for hers");
         assert_eq!(books.progress(), Progress::Finished);
         books.check(0).unwrap();
     }
@@ -270,7 +303,7 @@ mod tests {
     #[test]
     fn a_task_done_by_another_session_counts_for_a_consumer_that_dies_later() {
         let mut books = books_with_one_committed_to_anna();
-        assert_eq!(books.task_done(BORIS), Ok(()));
+        assert_eq!(books.task_done(BORIS, || 0), Ok(()));
         assert_eq!(books.progress(), Progress::Finished);
         books.depart(ANNA);
         books.accept(1);
@@ -282,7 +315,10 @@ mod tests {
     fn an_item_paid_ahead_may_still_be_acknowledged_or_discarded() {
         let mut books = Books::default();
         books.accept(2);
-        assert_eq!((books.task_done(BORIS), books.task_done(BORIS)), (Ok(()), Ok(())));
+        assert_eq!(
+            (books.task_done(BORIS, || 0), books.task_done(BORIS, || 0)),
+            (Ok(()), Ok(()))
+        );
         books.deliver(ANNA, || 10, 1);
         books.acknowledge(ANNA);
         books.check(1).unwrap();
@@ -296,7 +332,7 @@ mod tests {
         let mut books = Books::default();
         for session in 0..DEPARTED_MAX as u64 + 5 {
             books.deliver(SessionId(session), || 1, 1);
-            books.give_back(SessionId(session), 1);
+            books.give_back(SessionId(session), 1, || 0);
             books.depart(SessionId(session));
         }
         assert_eq!(books.departed().len(), DEPARTED_MAX);

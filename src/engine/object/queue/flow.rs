@@ -123,7 +123,8 @@ impl QueueObject {
 
     /// Lets items in flight wait again, each in its place, or discards them if the queue has ended.
     pub(super) fn take_back(&mut self, context: &mut Context<'_>, session: SessionId, mut items: Vec<Item>) {
-        self.books.give_back(session, items.len() as u64);
+        let lent = || self.deliveries.lent_to(session) as u64;
+        self.books.give_back(session, items.len() as u64, lent);
         if self.phase == Phase::Ended {
             self.discard(context, items);
             self.settle_joiners(context);

@@ -145,12 +145,32 @@ impl QueueModel {
             return fault(FaultCode::Misuse);
         }
         self.unfinished -= 1;
+        let unpaid = self.unpaid(session);
         match self.accounts.get_mut(&session) {
-            Some((_, owed)) if *owed > 0 => *owed -= 1,
+            Some((_, owed)) if unpaid > 0 => *owed -= 1,
             _ if self.orphans > 0 => self.orphans -= 1,
             _ => self.credit += 1,
         }
         done(Value::None)
+    }
+
+    /// Items that a session got for good or has on their way, and has not called `task_done` for.
+    fn unpaid(&self, session: u64) -> i64 {
+        let theirs = self.flights.iter().filter(|(ticket, _)| ticket.0 == session);
+        let flying: i64 = theirs.map(|(_, items)| items.len() as i64).sum();
+        self.accounts.get(&session).map_or(0, |(_, owed)| owed + flying)
+    }
+
+    /// What a session paid for and then gave back was paid for somebody else.
+    pub(super) fn settle_account(&mut self, session: u64) {
+        while self.unpaid(session) < 0 {
+            self.accounts.entry(session).or_default().1 += 1;
+            if self.orphans > 0 {
+                self.orphans -= 1;
+            } else {
+                self.credit += 1;
+            }
+        }
     }
 
     pub(super) fn commit(&mut self, session: u64, item: &Item) {
