@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_copy_of_the_link_in_a_forked_process_keeps_nothing_alive() {
-        let started = Started::start(None).unwrap();
+        let started = Started::start(None, None).unwrap();
         let copy = started.link.lock().as_ref().unwrap().try_clone().unwrap();
         let begin = Instant::now();
         drop(started);
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn whoever_ends_a_server_at_the_same_time_waits_for_its_end_too() {
-        let started = Started::start(None).unwrap();
+        let started = Started::start(None, None).unwrap();
         let pid = Pid::from_raw(started.process.pid().cast_signed()).unwrap();
         kill_process(pid, Signal::STOP).unwrap();
         let has_begun = || started.link.try_lock().is_none_or(|link| link.is_none());

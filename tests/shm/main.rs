@@ -8,6 +8,8 @@ mod between;
 mod fork;
 mod hostile;
 #[cfg(target_arch = "x86_64")]
+mod killed_deliveries;
+#[cfg(target_arch = "x86_64")]
 mod killed_locks;
 #[cfg(target_arch = "x86_64")]
 mod killed_values;
@@ -17,5 +19,10 @@ mod support;
 mod values;
 #[cfg(target_arch = "x86_64")]
 mod victim;
+
+#[path = "../support/processes.rs"]
+mod processes;
+#[path = "../support/served.rs"]
+mod served;
 
 byproxy::test_support!();

@@ -3,6 +3,7 @@
 //! The copy inherits the mappings, as a participant of its own. It stops before and after what it does by sending itself a signal; between
 //! the two stops its parent makes it step. Written for one architecture: breakpoints and registers are not the same on others.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::time::Instant;
@@ -125,14 +126,29 @@ impl Victim {
 
     /// Lets it run until it sleeps on a futex; it stops when it has been woken.
     pub(crate) fn run_to_sleep(&self) {
+        self.run_to_sleep_in(libc::SYS_futex);
+    }
+
+    /// Lets it run until it sleeps in this system call; it stops when it has been woken.
+    pub(crate) fn run_to_sleep_in(&self, call: libc::c_long) {
         let mut entered = false;
         while !entered {
             request(libc::PTRACE_SYSCALL, self.pid, 0, 0);
             assert_eq!(self.wait(), Signal::TRAP.as_raw(), "it did not sleep");
-            entered = self.told("syscall").starts_with(&format!("{} ", libc::SYS_futex));
+            entered = self.told("syscall").starts_with(&format!("{call} "));
         }
         request(libc::PTRACE_SINGLESTEP, self.pid, 0, 0);
         until(|| self.told("stat").contains(") S ") || self.told("stat").contains(") t "));
+    }
+
+    /// Lets it run to its end.
+    pub(crate) fn run(&self) {
+        request(libc::PTRACE_CONT, self.pid, 0, 0);
+        assert_eq!(self.wait(), Signal::STOP.as_raw());
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
     }
 
     /// Waits until it has been woken.
@@ -216,41 +232,63 @@ fn stop() {
 
 /// One victim after the other, each stopped one instruction later than the one before, until all instructions had their turn; with
 /// whatever else `prepare` made for it.
+pub(crate) fn kill_points<T>(prepare: impl Fn() -> (Victim, T)) -> impl Iterator<Item = (Victim, T)> {
+    let way = Way::of(&prepare);
+    (0..way.len()).filter_map(move |count| way.victim_after(count, &prepare))
+}
+
+/// The instructions of what victims do.
 ///
 /// The first victim is stepped through and shows the way. The others run to a place on that way, where a breakpoint waits for them, and are
 /// stepped from there.
-pub(crate) fn kill_points<T>(prepare: impl Fn() -> (Victim, T)) -> impl Iterator<Item = (Victim, T)> {
-    stay_on_one_processor();
-    let (victim, other) = prepare();
-    let way = victim.way();
-    drop((victim, other));
-    let mut visits = HashMap::<u64, usize>::new();
-    // Which visit of its place each step is.
-    let visit: Vec<usize> = way
-        .iter()
-        .map(|place| {
-            let visit = visits.entry(*place).or_default();
+pub(crate) struct Way {
+    places: Vec<u64>,
+    /// Which visit of its place each step is.
+    visits: Vec<usize>,
+    astray: Cell<usize>,
+}
+
+impl Way {
+    pub(crate) fn of<T>(prepare: impl Fn() -> (Victim, T)) -> Self {
+        stay_on_one_processor();
+        let (victim, other) = prepare();
+        let places = victim.way();
+        drop((victim, other));
+        let mut so_far = HashMap::<u64, usize>::new();
+        let visits = places.iter().map(|place| {
+            let visit = so_far.entry(*place).or_default();
             *visit += 1;
             *visit
-        })
-        .collect();
-    let mut astray = 0;
-    (0..way.len()).filter_map(move |count| {
+        });
+        Self {
+            visits: visits.collect(),
+            places,
+            astray: Cell::new(0),
+        }
+    }
+
+    /// How many instructions it has.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// A victim stopped after so many of them; nothing if a clock or another process had it take another way, as few may.
+    pub(crate) fn victim_after<T>(&self, count: usize, prepare: impl Fn() -> (Victim, T)) -> Option<(Victim, T)> {
         let nearby = count.saturating_sub(NEARBY)..=count;
         let from = nearby
-            .min_by_key(|from| count - from + visit[*from] * BREAKPOINT_STEPS)
+            .min_by_key(|from| count - from + self.visits[*from] * BREAKPOINT_STEPS)
             .unwrap_or(0);
         let (victim, other) = prepare();
-        let came = from == 0 || victim.run_to(way[from], visit[from]);
+        let came = from == 0 || victim.run_to(self.places[from], self.visits[from]);
         if came && victim.step(count - from) == Came::Between {
             return Some((victim, other));
         }
-        // A clock or another process had it take another way.
-        astray += 1;
+        self.astray.set(self.astray.get() + 1);
         assert!(
-            astray * 10 <= way.len(),
-            "{astray} of {count} did not come where they should"
+            self.astray.get() * 10 <= self.len(),
+            "{} of {count} did not come where they should",
+            self.astray.get()
         );
         None
-    })
+    }
 }

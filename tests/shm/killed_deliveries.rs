@@ -1,0 +1,228 @@
+//! A consumer killed, or cut off while it lives, between any two instructions of taking a reply from a ring: the item is its own or is back in
+//! the queue, and the server's books say which.
+//!
+//! The reply lies in the ring before the first of these instructions, so that all victims go the same way. Of the thousands on it those
+//! around the commit all have their turn, of the others some; `BYPROXY_KILL_POINTS=all` has them all.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use byproxy::shm::Value;
+use byproxy::{Manager, QueueAudit, QueueProxy};
+
+use crate::served::{Served, byproxy};
+use crate::support::{Watchdog, until};
+use crate::victim::{Victim, Way};
+
+const LIMIT: Duration = Duration::from_mins(10);
+/// Instructions on either side of the commit that all have their turn.
+const AROUND: usize = 40;
+/// How many others have theirs.
+const SAMPLED: usize = 150;
+
+/// What a consumer knows of its call.
+const UNKNOWN: u64 = 0;
+const GOT: u64 = 1;
+const FAILED: u64 = 2;
+
+/// A server, and what its books say.
+struct Stage {
+    server: Served,
+    manager: Manager,
+    queue: QueueProxy<u64>,
+    outcome: Value<u64>,
+    sessions: u64,
+}
+
+/// Where an item was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// The consumer's books have it.
+    Committed,
+    /// It was in the queue again.
+    Returned,
+}
+
+impl Stage {
+    fn set() -> Self {
+        let server = Served::run(byproxy().args(["serve", "--ring-after", "1"]));
+        let manager = Manager::connect(server.address()).unwrap();
+        let queue = manager.queue_named("jobs", 0).unwrap();
+        let outcome = Value::new(UNKNOWN).unwrap();
+        let sessions = manager.stats().unwrap().sessions;
+        Self {
+            server,
+            manager,
+            queue,
+            outcome,
+            sessions,
+        }
+    }
+
+    /// A consumer that has been woken by its reply, and has not looked at it.
+    fn consumer(&self) -> (Victim, ()) {
+        self.outcome.set(UNKNOWN);
+        let victim = Victim::new(
+            || {
+                let manager = Manager::connect(self.server.address()).unwrap();
+                let queue = manager.queue_named::<u64>("jobs", 0).unwrap();
+                // Whatever is done once only is done by now, and the lane is in its ring.
+                queue.put(1).unwrap();
+                queue.get().unwrap();
+                (manager, queue)
+            },
+            |(manager, queue)| {
+                let got = queue.get().is_ok_and(|item| item == 7);
+                self.outcome.set(if got { GOT } else { FAILED });
+                // It says nothing at its end: what is dropped here would be a goodbye.
+                std::mem::forget((manager, queue));
+            },
+        );
+        victim.run_to_sleep_in(libc::SYS_recvfrom);
+        self.queue.put(7).unwrap();
+        victim.wait_for_wake();
+        (victim, ())
+    }
+
+    /// Where the item is, now that the consumer's session has ended.
+    fn find(&self, before: &QueueAudit) -> Found {
+        until(|| self.manager.stats().unwrap().sessions == self.sessions);
+        let audit = self.queue.audit().unwrap();
+        assert_eq!(audit.in_flight, 0);
+        // The consumer's warming up committed one.
+        let committed = audit.committed - before.committed - 1;
+        assert_eq!(committed + audit.waiting, 1, "lost or doubled: {audit:?}");
+        if committed == 1 {
+            return Found::Committed;
+        }
+        assert_eq!(self.queue.try_get().unwrap(), 7);
+        Found::Returned
+    }
+
+    /// Brings a consumer to an instruction, does something to it, and tells where the item was. Nothing if it went another way.
+    fn at(&self, way: &Way, count: usize, strike: impl FnOnce(&mut Victim)) -> Option<Found> {
+        let before = self.queue.audit().unwrap();
+        let consumer = way.victim_after(count, || self.consumer());
+        let strayed = consumer.is_none();
+        if let Some((mut victim, ())) = consumer {
+            strike(&mut victim);
+            let found = self.find(&before);
+            victim.kill();
+            return Some(found);
+        }
+        // Its own end is the end of its session.
+        until(|| self.manager.stats().unwrap().sessions == self.sessions);
+        while self.queue.try_get().is_ok() {}
+        assert!(strayed);
+        None
+    }
+
+    /// The first instruction after which the item is the consumer's.
+    fn commit(&self, way: &Way) -> usize {
+        let (mut returned, mut committed) = (0, way.len() - 1);
+        while committed - returned > 1 {
+            let middle = returned.midpoint(committed);
+            match self.at(way, middle, |victim| _ = victim.kill()) {
+                Some(Found::Returned) => returned = middle,
+                Some(Found::Committed) => committed = middle,
+                None => panic!("the way to the commit is not the same each time"),
+            }
+        }
+        committed
+    }
+}
+
+/// Which instructions have their turn.
+fn chosen(way: &Way, commit: usize) -> BTreeSet<usize> {
+    if std::env::var("BYPROXY_KILL_POINTS").is_ok_and(|which| which == "all") {
+        return (0..way.len()).collect();
+    }
+    let step = (way.len() / SAMPLED).max(1);
+    let around = commit.saturating_sub(AROUND)..(commit + AROUND).min(way.len());
+    (0..way.len()).step_by(step).chain(around).collect()
+}
+
+#[test]
+fn killed_anywhere_the_item_is_the_consumers_or_back() {
+    let _watchdog = Watchdog::of(LIMIT);
+    let stage = Stage::set();
+    let way = Way::of(|| stage.consumer());
+    until(|| stage.manager.stats().unwrap().sessions == stage.sessions);
+    while stage.queue.try_get().is_ok() {}
+    let commit = stage.commit(&way);
+    let (mut returned, mut committed) = (0, 0);
+    for count in chosen(&way, commit) {
+        match stage.at(&way, count, |victim| _ = victim.kill()) {
+            Some(Found::Returned) => {
+                assert!(count < commit, "instruction {count} came after the commit at {commit}");
+                returned += 1;
+            }
+            Some(Found::Committed) => {
+                assert!(
+                    count >= commit,
+                    "instruction {count} came before the commit at {commit}"
+                );
+                committed += 1;
+            }
+            None => {}
+        }
+    }
+    println!(
+        "the reply path has {} instructions and commits at {commit}: {returned} kills before it, {committed} after it",
+        way.len()
+    );
+    assert!(returned > 0 && committed > 0);
+}
+
+#[test]
+fn cut_off_anywhere_the_consumer_and_the_books_agree() {
+    let _watchdog = Watchdog::of(LIMIT);
+    let stage = Stage::set();
+    let way = Way::of(|| stage.consumer());
+    until(|| stage.manager.stats().unwrap().sessions == stage.sessions);
+    while stage.queue.try_get().is_ok() {}
+    let commit = stage.commit(&way);
+    let (mut got, mut failed) = (0, 0);
+    for count in chosen(&way, commit) {
+        let found = stage.at(&way, count, |victim| {
+            // The server ends the session of a consumer that lives, and stands still.
+            cut_off(victim);
+            until(|| stage.manager.stats().unwrap().sessions == stage.sessions);
+            victim.run();
+        });
+        match (found, stage.outcome.get()) {
+            (Some(Found::Committed), GOT) => got += 1,
+            (Some(Found::Returned), FAILED) => failed += 1,
+            (None, _) => {}
+            disagreement => panic!("at instruction {count}: {disagreement:?}"),
+        }
+    }
+    println!("cut off while alive: {got} had their item, {failed} were told that they had not");
+    assert!(got > 0 && failed > 0);
+}
+
+/// Shuts the sockets of a process that it does not share with this one.
+fn cut_off(victim: &Victim) {
+    let pid = victim.pid();
+    let sockets = |of: &str| -> BTreeSet<(String, i32)> {
+        let entries = fs::read_dir(format!("/proc/{of}/fd")).unwrap().filter_map(Result::ok);
+        entries
+            .filter_map(|entry| {
+                let target = fs::read_link(entry.path()).ok()?.to_str()?.to_owned();
+                Some((target, entry.file_name().to_str()?.parse().ok()?))
+            })
+            .filter(|(target, _)| target.starts_with("socket:"))
+            .collect()
+    };
+    let ours: BTreeSet<String> = sockets("self").into_iter().map(|(target, _)| target).collect();
+    let theirs = sockets(&pid.as_raw_nonzero().get().to_string());
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+    let mut cut = 0;
+    for (_, number) in theirs.into_iter().filter(|(target, _)| !ours.contains(target)) {
+        let socket = rustix::process::pidfd_getfd(&pidfd, number, rustix::process::PidfdGetfdFlags::empty()).unwrap();
+        let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
+        cut += 1;
+    }
+    assert!(cut > 0, "it has sockets of its own");
+}
