@@ -254,6 +254,9 @@ impl Lane {
                         "the server did not answer in time, so the session was ended".to_owned(),
                     ));
                 }
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {
+                    return Err(LaneError::Unsent(closed("it had not read the call")));
+                }
                 Err(error) => return Err(LaneError::Lost(closed(&error.to_string()))),
             }
             skip_doorbells(input);

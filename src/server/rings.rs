@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::{self, FrameError};
@@ -31,6 +31,8 @@ use crate::transport::ring::Served;
 const SPINS: u32 = 200;
 /// How often they are scanned so before all are parked.
 const YIELDS: u32 = 50;
+/// When the processor comes back so late, others need it for longer: then it is better to sleep and be woken.
+const YIELD_LATE: Duration = Duration::from_micros(500);
 /// How often one ring is scanned in vain, while others are busy, before it is parked.
 const SCANS_IN_VAIN: u32 = 10_000;
 /// After this much work the clock is looked at: a scan is one piece, a visit several.
@@ -130,7 +132,11 @@ impl Rings {
         } else if self.quiet <= SPINS + YIELDS {
             // Others may need this processor, and sockets this worker.
             self.pieces = PIECES;
+            let start = Instant::now();
             std::thread::yield_now();
+            if start.elapsed() > YIELD_LATE {
+                self.quiet = SPINS + YIELDS;
+            }
         } else {
             self.scanned.retain(|scanned| !park(driver, &scanned.connection));
             self.quiet = 0;

@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use byproxy_proto::frame::DOORBELL;
 
@@ -20,6 +21,8 @@ use crate::shm::ring::{ClientEnd, ServerEnd};
 const SPINS: u32 = 100;
 /// How often it looks so before it sleeps. Spinning on would take the processor from whoever it waits for.
 const YIELDS: u32 = 50;
+/// When the processor comes back so late, others need it for longer: then sleeping is better, for who is woken is let in sooner.
+const YIELD_LATE: Duration = Duration::from_micros(500);
 /// Bells and last words that one read of the socket brings.
 const BELLS_BYTES: usize = 4 << 10;
 
@@ -197,6 +200,7 @@ impl Connected {
         }
     }
 
+    /// As any stream's; but fails with `ConnectionAborted` if it is certain that the peer has not read all that was sent.
     #[inline]
     pub(super) fn receive(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         match self.open_ring() {
@@ -229,7 +233,7 @@ impl Connected {
         }
     }
 
-    pub(super) fn set_timeout(&self, timeout: Option<std::time::Duration>) -> io::Result<()> {
+    pub(super) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket.set_timeout(timeout)
     }
 
@@ -244,16 +248,16 @@ impl Connected {
 
     #[inline]
     fn send_to_ring(&self, ring: &ClientEnd, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
-        let mut waited = 0;
+        let mut looks = Looks::default();
         while let Some(rest) = bytes.get(*sent..).filter(|rest| !rest.is_empty()) {
             match ring.send(rest) {
                 Ok(count) => {
                     *sent += count;
-                    waited = 0;
+                    looks = Looks::default();
                     self.call_reader(ring);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if spin(&mut waited) && ring.park_writer() {
+                    if looks.again() && ring.park_writer() {
                         let slept = self.sleep(&mut Vec::new());
                         ring.unpark();
                         if slept? == Woken::End {
@@ -269,7 +273,7 @@ impl Connected {
 
     #[inline]
     fn receive_from_ring(&self, ring: &ClientEnd, into: &mut Vec<u8>) -> io::Result<usize> {
-        let mut waited = 0;
+        let mut looks = Looks::default();
         let mut ended = false;
         loop {
             match ring.receive(into) {
@@ -283,9 +287,14 @@ impl Connected {
                 }
             }
             if ended {
-                return Ok(0);
+                let unread = ring.is_unread();
+                return if unread {
+                    Err(ErrorKind::ConnectionAborted.into())
+                } else {
+                    Ok(0)
+                };
             }
-            if spin(&mut waited) && ring.park_reader() {
+            if looks.again() && ring.park_reader() {
                 let before = into.len();
                 let slept = self.sleep(into);
                 ring.unpark();
@@ -346,16 +355,31 @@ enum Woken {
     End,
 }
 
-/// Waits a little; true when it is time to sleep.
-#[inline]
-fn spin(waited: &mut u32) -> bool {
-    *waited += 1;
-    if *waited <= SPINS {
-        std::hint::spin_loop();
-    } else if *waited <= SPINS + YIELDS {
-        std::thread::yield_now();
-    } else {
-        return true;
+/// How long a client has been looking.
+#[derive(Debug, Default)]
+struct Looks(u32);
+
+impl Looks {
+    /// Waits a little; true when it is time to sleep.
+    #[inline]
+    fn again(&mut self) -> bool {
+        self.0 += 1;
+        if self.0 <= SPINS {
+            std::hint::spin_loop();
+            return false;
+        }
+        self.give_way()
     }
-    false
+
+    fn give_way(&mut self) -> bool {
+        if self.0 > SPINS + YIELDS {
+            return true;
+        }
+        let start = Instant::now();
+        std::thread::yield_now();
+        if start.elapsed() > YIELD_LATE {
+            self.0 = SPINS + YIELDS;
+        }
+        false
+    }
 }

@@ -35,37 +35,38 @@ fn churner(status: PathBuf, address: String, nest: ListProxy<DictProxy<u64, u64>
     }
 }
 
-#[test]
-fn counts_return_exactly_after_many_objects_and_deaths() {
-    let watchdog = Watchdog::new();
-    let objects = std::env::var("BYPROXY_FAULTS_OBJECTS")
-        .ok()
-        .map_or(OBJECTS, |objects| objects.parse().unwrap());
-    let seed = Dice::seed("BYPROXY_FAULTS_SEED");
-    let mut dice = Dice::from_seed(seed);
-    println!("churn: seed {seed}");
-    let manager = Manager::start().unwrap();
-    let address = manager.address().unwrap().to_string();
-    let morgue = Morgue::new();
-    let baseline = Baseline::of(&manager);
-    let (mut made, mut histogram) = (0, Histogram::default());
-    while made < objects {
-        let nest = manager.list().unwrap();
-        let start = || victim!(morgue, churner, address.clone(), nest.clone(), dice.next());
-        let victims: Vec<Victim> = std::iter::repeat_with(start).take(PROCESSES).collect();
-        for victim in &victims {
-            victim.await_doing(Doing::Calling);
+on_each_transport! {
+    fn counts_return_exactly_after_many_objects_and_deaths(transport) {
+        let watchdog = Watchdog::new();
+        let objects = std::env::var("BYPROXY_FAULTS_OBJECTS")
+            .ok()
+            .map_or(OBJECTS, |objects| objects.parse().unwrap());
+        let seed = Dice::seed("BYPROXY_FAULTS_SEED");
+        let mut dice = Dice::from_seed(seed);
+        println!("churn: seed {seed}");
+        let manager = transport.start();
+        let address = manager.address().unwrap().to_string();
+        let morgue = Morgue::new();
+        let baseline = Baseline::of(&manager);
+        let (mut made, mut histogram) = (0, Histogram::default());
+        while made < objects {
+            let nest = manager.list().unwrap();
+            let start = || victim!(morgue, churner, address.clone(), nest.clone(), dice.next());
+            let victims: Vec<Victim> = std::iter::repeat_with(start).take(PROCESSES).collect();
+            for victim in &victims {
+                victim.await_doing(Doing::Calling);
+            }
+            std::thread::sleep(Duration::from_millis(200) + dice.time_below(Duration::from_millis(100)));
+            for victim in &victims {
+                let status = victim.kill();
+                histogram.add(status.doing);
+                made += status.numbers[0];
+            }
+            drop(nest);
+            baseline.await_return();
+            watchdog.progress();
         }
-        std::thread::sleep(Duration::from_millis(200) + dice.time_below(Duration::from_millis(100)));
-        for victim in &victims {
-            let status = victim.kill();
-            histogram.add(status.doing);
-            made += status.numbers[0];
-        }
-        drop(nest);
-        baseline.await_return();
-        watchdog.progress();
+        println!("churn: about {made} calls that make or drop objects; {histogram}");
+        assert!(histogram.percent_busy() >= 30);
     }
-    println!("churn: about {made} calls that make or drop objects; {histogram}");
-    assert!(histogram.percent_busy() >= 30);
 }

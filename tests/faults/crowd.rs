@@ -128,27 +128,28 @@ fn ten_thousand_waiters_are_woken_one_by_one_and_all_at_once() {
     baseline.await_return();
 }
 
-#[test]
-fn a_crowd_that_is_killed_leaves_no_trace() {
-    let _watchdog = Watchdog::new();
-    let manager = Manager::start().unwrap();
-    let morgue = Morgue::new();
-    let queue = manager.queue::<u64>(0).unwrap();
-    let baseline = Baseline::of(&manager);
-    let victims: Vec<_> = (0..2)
-        .map(|_| victim!(morgue, crowd, queue.clone(), morgue.file()))
-        .collect();
-    await_waiters(&manager, 2 * WAITERS_EACH);
-    for victim in &victims {
-        victim.kill();
+on_each_transport! {
+    fn a_crowd_that_is_killed_leaves_no_trace(transport) {
+        let _watchdog = Watchdog::new();
+        let manager = transport.start();
+        let morgue = Morgue::new();
+        let queue = manager.queue::<u64>(0).unwrap();
+        let baseline = Baseline::of(&manager);
+        let victims: Vec<_> = (0..2)
+            .map(|_| victim!(morgue, crowd, queue.clone(), morgue.file()))
+            .collect();
+        await_waiters(&manager, 2 * WAITERS_EACH);
+        for victim in &victims {
+            victim.kill();
+        }
+        println!(
+            "{} waiters of killed processes were gone after {:.1?}",
+            2 * WAITERS_EACH,
+            baseline.await_return()
+        );
+        queue.put(1).unwrap();
+        assert_eq!(queue.get().unwrap(), 1);
     }
-    println!(
-        "{} waiters of killed processes were gone after {:.1?}",
-        2 * WAITERS_EACH,
-        baseline.await_return()
-    );
-    queue.put(1).unwrap();
-    assert_eq!(queue.get().unwrap(), 1);
 }
 
 #[test]

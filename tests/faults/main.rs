@@ -12,6 +12,9 @@
 
 byproxy::test_support!();
 
+#[macro_use]
+mod transport;
+
 mod answers;
 mod baseline;
 mod campaign;

@@ -63,156 +63,165 @@ fn address(manager: &Manager) -> String {
     manager.address().expect("it runs in a process").to_string()
 }
 
-#[test]
-fn the_objects_of_a_killed_creator_are_freed() {
-    let _watchdog = Watchdog::new();
-    let manager = Manager::start().unwrap();
-    let morgue = Morgue::new();
-    let stop = manager.queue::<u64>(0).unwrap();
-    let baseline = Baseline::of(&manager);
-    let before = manager.stats().unwrap().objects;
-    let victim = victim!(morgue, creator, address(&manager), stop.clone());
-    let status = victim.await_doing(Doing::Waiting);
-    assert_eq!(status.numbers[0], before + 50);
-    victim.kill();
-    println!(
-        "50 lists of a killed creator were freed after {:.1?}",
-        baseline.await_return()
-    );
-}
-
-#[test]
-fn a_proxy_outlives_its_senders_copy() {
-    let _watchdog = Watchdog::new();
-    let manager = Manager::start().unwrap();
-    let morgue = Morgue::new();
-    let queue = manager.queue::<ListProxy<String>>(0).unwrap();
-    let baseline = Baseline::of(&manager);
-
-    // The sender has dropped its copy and is gone altogether before anybody loads it.
-    victim!(morgue, sender, address(&manager), queue.clone()).join();
-    assert_eq!(queue.get().unwrap().to_vec().unwrap(), ["sent"]);
-
-    // The same when it is taken out in a third process.
-    victim!(morgue, sender, address(&manager), queue.clone()).join();
-    let receiver = victim!(morgue, receiver, queue.clone());
-    receiver.await_doing(Doing::Holding);
-    receiver.kill();
-    baseline.await_return();
-}
-
-#[test]
-fn a_proxy_on_its_way_to_a_process_that_dies_stays_in_the_queue() {
-    let _watchdog = Watchdog::new();
-    let manager = Manager::start().unwrap();
-    let morgue = Morgue::new();
-    let queue = manager.queue::<ListProxy<String>>(0).unwrap();
-    let baseline = Baseline::of(&manager);
-    let victim = victim!(morgue, receiver, queue.clone());
-    await_waiters(&manager, 1);
-    freeze(victim.pid());
-    queue.put(manager.list_from(["precious"]).unwrap()).unwrap();
-    // Handed over to the frozen process, which will never adopt it.
-    assert_eq!(queue.audit().unwrap().in_flight, 1);
-    victim.kill();
-    assert_eq!(queue.get().unwrap().to_vec().unwrap(), ["precious"]);
-    baseline.await_return();
-}
-
-#[test]
-fn an_argument_lives_until_the_child_has_it_or_is_dead() {
-    let _watchdog = Watchdog::new();
-    let manager = Manager::start().unwrap();
-    let baseline = Baseline::of(&manager);
-    let check = |list: ListProxy<u64>| assert_eq!(list.to_vec().unwrap(), [1, 2, 3]);
-    // The temporary in the parent is dropped as soon as `spawn` returns.
-    let children: Vec<Process> = (0..4)
-        .map(|_| Process::spawn(check, (manager.list_from([1u64, 2, 3]).unwrap(),)).unwrap())
-        .collect();
-    for child in children {
-        child.join().unwrap();
+on_each_transport! {
+    fn the_objects_of_a_killed_creator_are_freed(transport) {
+        let _watchdog = Watchdog::new();
+        let manager = transport.start();
+        let morgue = Morgue::new();
+        let stop = manager.queue::<u64>(0).unwrap();
+        let baseline = Baseline::of(&manager);
+        let before = manager.stats().unwrap().objects;
+        let victim = victim!(morgue, creator, address(&manager), stop.clone());
+        let status = victim.await_doing(Doing::Waiting);
+        assert_eq!(status.numbers[0], before + 50);
+        victim.kill();
+        println!(
+            "50 lists of a killed creator were freed after {:.1?}",
+            baseline.await_return()
+        );
     }
-    baseline.await_return();
 }
 
-#[test]
-fn nested_objects_go_with_their_last_reference() {
-    let _watchdog = Watchdog::new();
-    let manager = Manager::start().unwrap();
-    let baseline = Baseline::of(&manager);
+on_each_transport! {
+    fn a_proxy_outlives_its_senders_copy(transport) {
+        let _watchdog = Watchdog::new();
+        let manager = transport.start();
+        let morgue = Morgue::new();
+        let queue = manager.queue::<ListProxy<String>>(0).unwrap();
+        let baseline = Baseline::of(&manager);
 
-    let root = manager.dict::<String, ListProxy<DictProxy<String, u64>>>().unwrap();
-    for train in ["G101", "D302"] {
-        let carriages = manager.list().unwrap();
-        for seats in 0..10 {
-            carriages
-                .append(manager.dict_from([("seats", seats)]).unwrap())
-                .unwrap();
+        // The sender has dropped its copy and is gone altogether before anybody loads it.
+        victim!(morgue, sender, address(&manager), queue.clone()).join();
+        assert_eq!(queue.get().unwrap().to_vec().unwrap(), ["sent"]);
+
+        // The same when it is taken out in a third process.
+        victim!(morgue, sender, address(&manager), queue.clone()).join();
+        let receiver = victim!(morgue, receiver, queue.clone());
+        receiver.await_doing(Doing::Holding);
+        receiver.kill();
+        baseline.await_return();
+    }
+}
+
+on_each_transport! {
+    fn a_proxy_on_its_way_to_a_process_that_dies_stays_in_the_queue(transport) {
+        let _watchdog = Watchdog::new();
+        let manager = transport.start();
+        let morgue = Morgue::new();
+        let queue = manager.queue::<ListProxy<String>>(0).unwrap();
+        let baseline = Baseline::of(&manager);
+        let victim = victim!(morgue, receiver, queue.clone());
+        await_waiters(&manager, 1);
+        freeze(victim.pid());
+        queue.put(manager.list_from(["precious"]).unwrap()).unwrap();
+        // Handed over to the frozen process, which will never adopt it.
+        assert_eq!(queue.audit().unwrap().in_flight, 1);
+        victim.kill();
+        assert_eq!(queue.get().unwrap().to_vec().unwrap(), ["precious"]);
+        baseline.await_return();
+    }
+}
+
+on_each_transport! {
+    fn an_argument_lives_until_the_child_has_it_or_is_dead(transport) {
+        let _watchdog = Watchdog::new();
+        let manager = transport.start();
+        let baseline = Baseline::of(&manager);
+        let check = |list: ListProxy<u64>| assert_eq!(list.to_vec().unwrap(), [1, 2, 3]);
+        // The temporary in the parent is dropped as soon as `spawn` returns.
+        let children: Vec<Process> = (0..4)
+            .map(|_| Process::spawn(check, (manager.list_from([1u64, 2, 3]).unwrap(),)).unwrap())
+            .collect();
+        for child in children {
+            child.join().unwrap();
         }
-        root.insert(train, carriages).unwrap();
+        baseline.await_return();
     }
-    let kept = root.get("G101").unwrap().unwrap().get(3).unwrap();
-    drop(root);
-    assert_eq!(kept.get("seats").unwrap(), Some(3), "one of them is still held");
-    drop(kept);
-    baseline.await_return();
 }
 
-#[test]
-fn a_chain_of_objects_is_freed_however_long() {
-    let _watchdog = Watchdog::new();
-    let manager = Manager::start().unwrap();
-    let baseline = Baseline::of(&manager);
-    // Freed one after another from a work list: a recursion this deep would end the server.
-    let mut outermost = manager.list::<Chain>().unwrap();
-    for _ in 0..20_000 {
-        let next = manager.list::<Chain>().unwrap();
-        next.append(Chain(outermost)).unwrap();
-        outermost = next;
+on_each_transport! {
+    fn nested_objects_go_with_their_last_reference(transport) {
+        let _watchdog = Watchdog::new();
+        let manager = transport.start();
+        let baseline = Baseline::of(&manager);
+
+        let root = manager.dict::<String, ListProxy<DictProxy<String, u64>>>().unwrap();
+        for train in ["G101", "D302"] {
+            let carriages = manager.list().unwrap();
+            for seats in 0..10 {
+                carriages
+                    .append(manager.dict_from([("seats", seats)]).unwrap())
+                    .unwrap();
+            }
+            root.insert(train, carriages).unwrap();
+        }
+        let kept = root.get("G101").unwrap().unwrap().get(3).unwrap();
+        drop(root);
+        assert_eq!(kept.get("seats").unwrap(), Some(3), "one of them is still held");
+        drop(kept);
+        baseline.await_return();
     }
-    drop(outermost);
-    println!("20,000 nested lists were freed after {:.1?}", baseline.await_return());
+}
+
+on_each_transport! {
+    fn a_chain_of_objects_is_freed_however_long(transport) {
+        let _watchdog = Watchdog::new();
+        let manager = transport.start();
+        let baseline = Baseline::of(&manager);
+        // Freed one after another from a work list: a recursion this deep would end the server.
+        let mut outermost = manager.list::<Chain>().unwrap();
+        for _ in 0..20_000 {
+            let next = manager.list::<Chain>().unwrap();
+            next.append(Chain(outermost)).unwrap();
+            outermost = next;
+        }
+        drop(outermost);
+        println!("20,000 nested lists were freed after {:.1?}", baseline.await_return());
+    }
 }
 
 /// A list that holds lists that hold lists …
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Chain(ListProxy<Chain>);
 
-#[test]
-fn a_dict_is_iterated_over_in_a_child() {
-    let _watchdog = Watchdog::new();
-    let manager = Manager::start().unwrap();
-    let dict = manager.dict::<u64, String>().unwrap();
-    dict.update((0..1000).map(|n| (n, n.to_string()))).unwrap();
-    let sums = manager.list().unwrap();
-    Process::spawn(iterate, (dict, sums.clone())).unwrap().join().unwrap();
-    assert_eq!(sums.to_vec().unwrap(), [999 * 1000 / 2]);
+on_each_transport! {
+    fn a_dict_is_iterated_over_in_a_child(transport) {
+        let _watchdog = Watchdog::new();
+        let manager = transport.start();
+        let dict = manager.dict::<u64, String>().unwrap();
+        dict.update((0..1000).map(|n| (n, n.to_string()))).unwrap();
+        let sums = manager.list().unwrap();
+        Process::spawn(iterate, (dict, sums.clone())).unwrap().join().unwrap();
+        assert_eq!(sums.to_vec().unwrap(), [999 * 1000 / 2]);
+    }
 }
 
-#[test]
-fn a_proxy_in_a_proxy_is_opened_by_a_process_that_never_saw_it() {
-    let _watchdog = Watchdog::new();
-    let manager = Manager::start().unwrap();
-    let morgue = Morgue::new();
-    let outer = manager.dict::<String, QueueProxy<u64>>().unwrap();
-    outer.insert("inner", manager.queue(0).unwrap()).unwrap();
-    victim!(morgue, put_into_inner, outer.clone()).join();
-    assert_eq!(outer.get("inner").unwrap().unwrap().get().unwrap(), 7);
+on_each_transport! {
+    fn a_proxy_in_a_proxy_is_opened_by_a_process_that_never_saw_it(transport) {
+        let _watchdog = Watchdog::new();
+        let manager = transport.start();
+        let morgue = Morgue::new();
+        let outer = manager.dict::<String, QueueProxy<u64>>().unwrap();
+        outer.insert("inner", manager.queue(0).unwrap()).unwrap();
+        victim!(morgue, put_into_inner, outer.clone()).join();
+        assert_eq!(outer.get("inner").unwrap().unwrap().get().unwrap(), 7);
+    }
 }
 
-#[test]
-fn a_frozen_process_keeps_what_it_holds() {
-    let _watchdog = Watchdog::new();
-    let manager = Manager::start().unwrap();
-    let morgue = Morgue::new();
-    let stop = manager.queue::<u64>(0).unwrap();
-    let baseline = Baseline::of(&manager);
-    let victim = victim!(morgue, creator, address(&manager), stop.clone());
-    let objects = victim.await_doing(Doing::Waiting).numbers[0];
-    freeze(victim.pid());
-    assert_eq!(manager.stats().unwrap().objects, objects, "it is not dead");
-    thaw(victim.pid());
-    stop.put(1).unwrap();
-    victim.join();
-    baseline.await_return();
+on_each_transport! {
+    fn a_frozen_process_keeps_what_it_holds(transport) {
+        let _watchdog = Watchdog::new();
+        let manager = transport.start();
+        let morgue = Morgue::new();
+        let stop = manager.queue::<u64>(0).unwrap();
+        let baseline = Baseline::of(&manager);
+        let victim = victim!(morgue, creator, address(&manager), stop.clone());
+        let objects = victim.await_doing(Doing::Waiting).numbers[0];
+        freeze(victim.pid());
+        assert_eq!(manager.stats().unwrap().objects, objects, "it is not dead");
+        thaw(victim.pid());
+        stop.put(1).unwrap();
+        victim.join();
+        baseline.await_return();
+    }
 }

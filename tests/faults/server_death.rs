@@ -45,111 +45,114 @@ fn waits_in_all_ways(status: PathBuf, empty: QueueProxy<u64>, full: QueueProxy<u
     publisher.doing(Doing::Finished);
 }
 
-#[test]
-fn every_blocked_call_of_every_client_ends_with_its_server() {
-    let _watchdog = Watchdog::new();
-    let mut times = Times::default();
-    for _ in 0..5 {
-        let mut server = Served::start();
-        let manager = Manager::connect(server.address()).unwrap();
-        let morgue = Morgue::new();
-        let empty = manager.queue(0).unwrap();
-        let full = manager.queue(1).unwrap();
-        full.put(1).unwrap();
-        let lock = manager.lock().unwrap();
-        let _guard = lock.acquire().unwrap();
-        let clients: Vec<_> = (0..4)
-            .map(|_| {
-                let ended = morgue.file();
-                (
-                    victim!(
-                        morgue,
-                        waits_in_all_ways,
-                        empty.clone(),
-                        full.clone(),
-                        lock.clone(),
-                        ended.clone()
-                    ),
-                    ended,
-                )
-            })
-            .collect();
-        await_waiters(&manager, 20);
+on_each_transport! {
+    fn every_blocked_call_of_every_client_ends_with_its_server(transport) {
+        let _watchdog = Watchdog::new();
+        let mut times = Times::default();
+        for _ in 0..5 {
+            let mut server = transport.serve(&[]);
+            let manager = Manager::connect(server.address()).unwrap();
+            let morgue = Morgue::new();
+            let empty = manager.queue(0).unwrap();
+            let full = manager.queue(1).unwrap();
+            full.put(1).unwrap();
+            let lock = manager.lock().unwrap();
+            let _guard = lock.acquire().unwrap();
+            let clients: Vec<_> = (0..4)
+                .map(|_| {
+                    let ended = morgue.file();
+                    (
+                        victim!(
+                            morgue,
+                            waits_in_all_ways,
+                            empty.clone(),
+                            full.clone(),
+                            lock.clone(),
+                            ended.clone()
+                        ),
+                        ended,
+                    )
+                })
+                .collect();
+            await_waiters(&manager, 20);
 
-        let killed = monotonic();
-        server.kill();
-        for (client, ended) in &clients {
-            client.join();
-            let ended = record::read(ended);
-            assert_eq!(ended.len(), 5);
-            for at in ended {
-                times.add(Duration::from_nanos(at - killed));
-            }
-        }
-        assert!(
-            matches!(manager.ping(), Err(Error::Gone(_))),
-            "and so does every later one"
-        );
-    }
-    times.hold("from the kill of the server to the end of a blocked call", GONE_WITHIN);
-}
-
-#[test]
-fn a_killed_server_leaves_its_socket_and_the_next_one_takes_it_over() {
-    let _watchdog = Watchdog::new();
-    let mut server = Served::start();
-    let before = Manager::connect(server.address()).unwrap();
-    let kept = before.list_named::<u64>("kept").unwrap();
-    kept.append(1).unwrap();
-    let path = server.path();
-    server.kill();
-    assert!(path.exists(), "nobody was left who could remove it");
-
-    let next = Served::at(&path);
-    let after = Manager::connect(next.address()).unwrap();
-    assert_eq!(
-        after.list_named::<u64>("kept").unwrap().len().unwrap(),
-        0,
-        "a new server has new objects"
-    );
-    assert!(
-        matches!(kept.append(2), Err(Error::Gone(_))),
-        "an old proxy does not reconnect in silence"
-    );
-    assert!(matches!(before.ping(), Err(Error::Gone(_))));
-    assert_eq!(after.list_named::<u64>("kept").unwrap().len().unwrap(), 0);
-}
-
-#[test]
-fn a_call_that_the_server_did_not_live_to_answer_is_of_unknown_outcome() {
-    let _watchdog = Watchdog::new();
-    let calls: [(Call, bool); 4] = [
-        (|list, _| list.append(1).unwrap_err(), true),
-        (|_, dict| dict.fetch_add("n", 1).unwrap_err(), true),
-        (|list, _| list.len().unwrap_err(), false),
-        (|_, dict| dict.get("n").unwrap_err(), false),
-    ];
-    for (call, mutates) in calls {
-        let mut server = Served::start();
-        let manager = Manager::connect(server.address()).unwrap();
-        let (list, dict) = (manager.list().unwrap(), manager.dict_from([("n", 1)]).unwrap());
-        list.append(0).unwrap();
-        server.freeze();
-        let error = std::thread::scope(|scope| {
-            let (here, there) = std::sync::mpsc::channel();
-            let (list, dict) = (&list, &dict);
-            let calling = scope.spawn(move || {
-                here.send(rustix::thread::gettid()).unwrap();
-                call(list, dict)
-            });
-            await_thread_asleep(there.recv().unwrap());
+            let killed = monotonic();
             server.kill();
-            calling.join().unwrap()
-        });
-        match error {
-            Error::OutcomeUnknown { .. } => assert!(mutates, "nothing could have changed"),
-            Error::Gone(_) => assert!(!mutates, "it may have happened"),
-            error => panic!("{error}"),
+            for (client, ended) in &clients {
+                client.join();
+                let ended = record::read(ended);
+                assert_eq!(ended.len(), 5);
+                for at in ended {
+                    times.add(Duration::from_nanos(at - killed));
+                }
+            }
+            assert!(
+                matches!(manager.ping(), Err(Error::Gone(_))),
+                "and so does every later one"
+            );
+        }
+        times.hold("from the kill of the server to the end of a blocked call", GONE_WITHIN);
+    }
+}
+
+on_each_transport! {
+    fn a_killed_server_leaves_its_socket_and_the_next_one_takes_it_over(transport) {
+        let _watchdog = Watchdog::new();
+        let mut server = transport.serve(&[]);
+        let before = Manager::connect(server.address()).unwrap();
+        let kept = before.list_named::<u64>("kept").unwrap();
+        kept.append(1).unwrap();
+        let path = server.path();
+        server.kill();
+        assert!(path.exists(), "nobody was left who could remove it");
+
+        let next = Served::at(&path);
+        let after = Manager::connect(next.address()).unwrap();
+        assert_eq!(
+            after.list_named::<u64>("kept").unwrap().len().unwrap(),
+            0,
+            "a new server has new objects"
+        );
+        assert!(
+            matches!(kept.append(2), Err(Error::Gone(_))),
+            "an old proxy does not reconnect in silence"
+        );
+        assert!(matches!(before.ping(), Err(Error::Gone(_))));
+        assert_eq!(after.list_named::<u64>("kept").unwrap().len().unwrap(), 0);
+    }
+}
+
+on_each_transport! {
+    fn a_call_that_the_server_did_not_live_to_answer_is_of_unknown_outcome(transport) {
+        let _watchdog = Watchdog::new();
+        let calls: [(Call, bool); 4] = [
+            (|list, _| list.append(1).unwrap_err(), true),
+            (|_, dict| dict.fetch_add("n", 1).unwrap_err(), true),
+            (|list, _| list.len().unwrap_err(), false),
+            (|_, dict| dict.get("n").unwrap_err(), false),
+        ];
+        for (call, mutates) in calls {
+            let mut server = transport.serve(&[]);
+            let manager = Manager::connect(server.address()).unwrap();
+            let (list, dict) = (manager.list().unwrap(), manager.dict_from([("n", 1)]).unwrap());
+            list.append(0).unwrap();
+            server.freeze();
+            let error = std::thread::scope(|scope| {
+                let (here, there) = std::sync::mpsc::channel();
+                let (list, dict) = (&list, &dict);
+                let calling = scope.spawn(move || {
+                    here.send(rustix::thread::gettid()).unwrap();
+                    call(list, dict)
+                });
+                await_thread_asleep(there.recv().unwrap());
+                server.kill();
+                calling.join().unwrap()
+            });
+            match error {
+                Error::OutcomeUnknown { .. } => assert!(mutates, "nothing could have changed"),
+                Error::Gone(_) => assert!(!mutates, "it may have happened"),
+                error => panic!("{error}"),
+            }
         }
     }
 }
@@ -191,36 +194,38 @@ fn gets_through_a_wire(server: PathBuf) {
     assert!(queue.get().is_err());
 }
 
-#[test]
-fn a_lost_request_is_tried_once() {
-    let _watchdog = Watchdog::new();
-    for (cut, happened) in [(Cut::BeforeTheRequest, 0), (Cut::BeforeTheReply, 1)] {
-        let server = Served::start();
-        let manager = Manager::connect(server.address()).unwrap();
-        let sales = manager.list_named::<u64>("sales").unwrap();
-        let baseline = Baseline::of(&manager);
-        Process::spawn(appends_through_a_wire, (server.path(), cut))
-            .unwrap()
-            .join()
-            .unwrap();
-        assert_eq!(sales.len().unwrap(), happened, "{cut:?}: exactly one attempt");
-        sales.clear().unwrap();
-        baseline.await_return();
+on_each_transport! {
+    fn a_lost_request_is_tried_once(transport) {
+        let _watchdog = Watchdog::new();
+        for (cut, happened) in [(Cut::BeforeTheRequest, 0), (Cut::BeforeTheReply, 1)] {
+            let server = transport.serve(&[]);
+            let manager = Manager::connect(server.address()).unwrap();
+            let sales = manager.list_named::<u64>("sales").unwrap();
+            let baseline = Baseline::of(&manager);
+            Process::spawn(appends_through_a_wire, (server.path(), cut))
+                .unwrap()
+                .join()
+                .unwrap();
+            assert_eq!(sales.len().unwrap(), happened, "{cut:?}: exactly one attempt");
+            sales.clear().unwrap();
+            baseline.await_return();
+        }
     }
 }
 
-#[test]
-fn an_item_whose_reply_is_lost_on_the_wire_is_not_lost() {
-    let _watchdog = Watchdog::new();
-    let server = Served::start();
-    let manager = Manager::connect(server.address()).unwrap();
-    let queue = manager.queue_named::<u64>("jobs", 0).unwrap();
-    queue.put_many([1, 2]).unwrap();
-    Process::spawn(gets_through_a_wire, (server.path(),))
-        .unwrap()
-        .join()
-        .unwrap();
-    assert_eq!((queue.get().unwrap(), queue.get().unwrap()), (1, 2));
+on_each_transport! {
+    fn an_item_whose_reply_is_lost_on_the_wire_is_not_lost(transport) {
+        let _watchdog = Watchdog::new();
+        let server = transport.serve(&[]);
+        let manager = Manager::connect(server.address()).unwrap();
+        let queue = manager.queue_named::<u64>("jobs", 0).unwrap();
+        queue.put_many([1, 2]).unwrap();
+        Process::spawn(gets_through_a_wire, (server.path(),))
+            .unwrap()
+            .join()
+            .unwrap();
+        assert_eq!((queue.get().unwrap(), queue.get().unwrap()), (1, 2));
+    }
 }
 
 /// Takes both jobs once nobody else is there.
@@ -231,31 +236,32 @@ fn takes_both_jobs(server: String) {
     assert_eq!((queue.get().unwrap(), queue.get().unwrap()), (1, 2));
 }
 
-#[test]
-fn a_frozen_server_ends_the_session_and_a_late_item_is_not_lost() {
-    let _watchdog = Watchdog::new();
-    let patience = Duration::from_millis(100);
-    let server = Served::start();
-    let manager = Manager::builder()
-        .call_timeout(patience)
-        .connect(server.address())
-        .unwrap();
-    let queue = manager.queue_named::<u64>("jobs", 0).unwrap();
-    queue.put_many([1, 2]).unwrap();
-    server.freeze();
-    let start = Instant::now();
-    let error = Error::from(queue.try_get().unwrap_err());
-    assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error}");
-    assert!(start.elapsed() >= patience);
-    assert!(
-        matches!(manager.ping(), Err(Error::Gone(_))),
-        "the session is over, so that no answer comes late"
-    );
+on_each_transport! {
+    fn a_frozen_server_ends_the_session_and_a_late_item_is_not_lost(transport) {
+        let _watchdog = Watchdog::new();
+        let patience = Duration::from_millis(100);
+        let server = transport.serve(&[]);
+        let manager = Manager::builder()
+            .call_timeout(patience)
+            .connect(server.address())
+            .unwrap();
+        let queue = manager.queue_named::<u64>("jobs", 0).unwrap();
+        queue.put_many([1, 2]).unwrap();
+        server.freeze();
+        let start = Instant::now();
+        let error = Error::from(queue.try_get().unwrap_err());
+        assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error}");
+        assert!(start.elapsed() >= patience);
+        assert!(
+            matches!(manager.ping(), Err(Error::Gone(_))),
+            "the session is over, so that no answer comes late"
+        );
 
-    // The server answers when it wakes, and nobody is there who could take the item.
-    server.thaw();
-    Process::spawn(takes_both_jobs, (server.address().to_owned(),))
-        .unwrap()
-        .join()
-        .unwrap();
+        // The server answers when it wakes, and nobody is there who could take the item.
+        server.thaw();
+        Process::spawn(takes_both_jobs, (server.address().to_owned(),))
+            .unwrap()
+            .join()
+            .unwrap();
+    }
 }

@@ -59,6 +59,12 @@ impl Served {
         }
     }
 
+    /// Removes a folder once it has ended.
+    pub(crate) fn with(mut self, directory: tempfile::TempDir) -> Self {
+        self.directory = Some(directory);
+        self
+    }
+
     /// Where it listens, as `Manager::connect` takes it.
     pub(crate) fn address(&self) -> &str {
         &self.address

@@ -77,6 +77,11 @@ impl ClientEnd {
         Ok(count)
     }
 
+    /// Whether the server has not read all that was written. It says so before it looks at what it has read.
+    pub(crate) fn is_unread(&self) -> bool {
+        words::look(&self.layout().requests.head.0) != self.written.load(Ordering::Relaxed)
+    }
+
     /// Takes what was received: from here on it is ours. False if the server has closed the ring: then it is not, and never will be.
     #[inline]
     pub(crate) fn take(&self) -> bool {

@@ -17,7 +17,6 @@ mod roles;
 
 use crate::baseline::{Baseline, await_stats};
 use crate::dice::Dice;
-use crate::served::{Served, byproxy};
 use crate::status::{Doing, Histogram, Status};
 use crate::victim::{Morgue, Victim, victim};
 use crate::watchdog::Watchdog;
@@ -56,15 +55,17 @@ struct Dead {
     record: Vec<u64>,
 }
 
-#[test]
-fn deaths_under_one_worker() {
-    campaign(&Manager::start().unwrap());
+on_each_transport! {
+    fn deaths_under_one_worker(transport) {
+        campaign(&transport.start());
+    }
 }
 
-#[test]
-fn deaths_under_several_workers() {
-    let server = Served::run(byproxy().args(["serve", "--workers", "3"]));
-    campaign(&Manager::connect(server.address()).unwrap());
+on_each_transport! {
+    fn deaths_under_several_workers(transport) {
+        let server = transport.serve(&["--workers", "3"]);
+        campaign(&Manager::connect(server.address()).unwrap());
+    }
 }
 
 fn campaign(manager: &Manager) {

@@ -157,7 +157,9 @@ impl QueueModel {
     /// Items that a session got for good or has on their way, and has not called `task_done` for.
     fn unpaid(&self, session: u64) -> i64 {
         let theirs = self.flights.iter().filter(|(ticket, _)| ticket.0 == session);
-        let flying: i64 = theirs.map(|(_, items)| items.len() as i64).sum();
+        let flying: i64 = theirs
+            .map(|(_, items)| i64::try_from(items.len()).unwrap_or(i64::MAX))
+            .sum();
         self.accounts.get(&session).map_or(0, |(_, owed)| owed + flying)
     }
 
