@@ -20,6 +20,7 @@ mod manager;
 mod processes;
 mod queue;
 mod references;
+mod rings;
 mod wrong_type;
 
 byproxy::test_support!();

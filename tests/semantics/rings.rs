@@ -1,0 +1,193 @@
+//! Lanes in shared memory: what cannot be told from the outside, and when they come and go.
+
+use crate::support::on_threads;
+use byproxy::server::{Handle, Limits};
+use byproxy::{Manager, Server};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// A server whose counters a test looks at.
+struct Watched {
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watched {
+    fn start(limits: Limits) -> Self {
+        let server = Server::builder().limits(limits).build().unwrap();
+        let handle = server.handle();
+        let thread = Some(thread::spawn(move || server.serve().unwrap()));
+        Self { handle, thread }
+    }
+
+    fn connect(&self) -> Manager {
+        Manager::connect(self.handle.address()).unwrap()
+    }
+
+    /// How often one side had to wake the other by a system call.
+    fn wakings(&self) -> u64 {
+        let stats = self.handle.stats();
+        stats.bells + stats.sleeps
+    }
+
+    fn until(&self, what: &str, holds: impl Fn(byproxy::server::Stats) -> bool) {
+        let start = Instant::now();
+        while !holds(self.handle.stats()) {
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "{what}: {:?}",
+                self.handle.stats()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.handle.stop();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn early() -> Limits {
+    Limits {
+        ring_after: 1,
+        ..Limits::default()
+    }
+}
+
+#[test]
+fn a_busy_lane_goes_on_in_a_ring_and_others_stay() {
+    let server = Watched::start(Limits::default());
+    let manager = server.connect();
+    manager.ping().unwrap();
+    assert_eq!(server.handle.stats().rings, 0, "one call is not many");
+    for _ in 0..100 {
+        manager.ping().unwrap();
+    }
+    assert_eq!(server.handle.stats().rings, 1);
+
+    let server = Watched::start(Limits::default());
+    let manager = Manager::builder().ring(false).connect(server.handle.address()).unwrap();
+    for _ in 0..100 {
+        manager.ping().unwrap();
+    }
+    assert_eq!(server.handle.stats().rings_opened, 0, "it did not want one");
+}
+
+/// No system call stands on the way of a call: neither side sleeps, so neither wakes the other. On a machine that does other things some
+/// do, and the best of many rounds counts.
+#[test]
+fn hot_calls_wake_nobody() {
+    const CALLS: u64 = 1000;
+    let server = Watched::start(early());
+    let manager = server.connect();
+    let dict = manager.dict::<String, u64>().unwrap();
+    let queue = manager.queue::<u64>(0).unwrap();
+    let list = manager.list::<u64>().unwrap();
+    dict.insert("a", 1).unwrap();
+    let mut rounds = (0..200).map(|_| {
+        let before = server.wakings();
+        for number in 0..CALLS / 5 {
+            dict.get("a").unwrap();
+            dict.insert("a", number).unwrap();
+            list.append(number).unwrap();
+            queue.put(number).unwrap();
+            queue.get().unwrap();
+        }
+        server.wakings() - before
+    });
+    // One for the end of the round before, and one for a clock's tick.
+    let quiet = rounds.find(|wakings| *wakings <= 2);
+    assert!(quiet.is_some(), "some of {CALLS} calls woke somebody in every round");
+}
+
+#[test]
+fn an_idle_ring_is_given_back_and_comes_again() {
+    let server = Watched::start(early());
+    let manager = server.connect();
+    let list = manager.list_from([1]).unwrap();
+    server.until("a ring is open", |stats| stats.rings == 1);
+    server.until("it was idle for a second", |stats| stats.rings == 0);
+    let sleeps = server.handle.stats().sleeps;
+    thread::sleep(Duration::from_millis(1500));
+    assert_eq!(server.handle.stats().sleeps, sleeps, "an idle server does nothing");
+    for _ in 0..3 {
+        list.append(2).unwrap();
+    }
+    assert_eq!(server.handle.stats().rings, 1);
+    assert_eq!(list.to_vec().unwrap(), [1, 2, 2, 2]);
+}
+
+#[test]
+fn a_consumer_that_waits_long_keeps_its_place() {
+    let server = Watched::start(early());
+    let manager = server.connect();
+    let queue = manager.queue::<u64>(0).unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| queue.get().unwrap());
+        crate::support::until_waiting(&manager, 1);
+        // Its lane is not idle, however long nothing happens there; the others are.
+        thread::sleep(Duration::from_millis(2500));
+        queue.put(7).unwrap();
+        assert_eq!(waiting.join().unwrap(), 7);
+    });
+    let audit = queue.audit().unwrap();
+    assert_eq!((audit.committed, audit.in_flight), (1, 0));
+}
+
+#[test]
+fn what_is_larger_than_a_ring_goes_through_it_in_pieces() {
+    let server = Watched::start(early());
+    let manager = server.connect();
+    let queue = manager.queue::<Vec<u64>>(0).unwrap();
+    let list = manager.list::<String>().unwrap();
+    for size in [1000, 10_000, 100_000, 1_000_000] {
+        let item: Vec<u64> = (0..size).collect();
+        queue.put(&item).unwrap();
+        assert!(queue.get().unwrap() == item);
+        let text = "x".repeat(usize::try_from(size).unwrap());
+        list.append(&text).unwrap();
+        assert!(list.get(-1).unwrap() == text);
+    }
+    let audit = queue.audit().unwrap();
+    assert_eq!((audit.committed, audit.in_flight, audit.waiting), (4, 0, 0));
+}
+
+#[test]
+fn beyond_the_cap_lanes_stay_on_their_sockets() {
+    let limits = Limits {
+        ring_bytes_max: 140_000,
+        ..early()
+    };
+    let server = Watched::start(limits);
+    let manager = server.connect();
+    let list = manager.list::<usize>().unwrap();
+    on_threads(8, |thread| (0..200).for_each(|_| list.append(thread).unwrap()));
+    assert_eq!(list.len().unwrap(), 1600);
+    assert!(server.handle.stats().rings <= 1, "{:?}", server.handle.stats());
+}
+
+#[test]
+fn many_threads_share_and_nothing_is_mixed_up() {
+    let server = Watched::start(early());
+    let manager = server.connect();
+    let dict = manager.dict::<usize, u64>().unwrap();
+    let queue = manager.queue::<usize>(16).unwrap();
+    on_threads(16, |thread| {
+        for number in 0..200 {
+            assert_eq!(dict.insert(thread, number).unwrap(), number.checked_sub(1));
+            assert_eq!(dict.get(thread).unwrap(), Some(number));
+            if thread % 2 == 0 {
+                queue.put(thread).unwrap();
+            } else {
+                assert_eq!(queue.get().unwrap() % 2, 0);
+            }
+        }
+    });
+    let audit = queue.audit().unwrap();
+    assert_eq!((audit.committed, audit.in_flight, audit.waiting), (1600, 0, 0));
+}
