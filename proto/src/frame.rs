@@ -1,13 +1,19 @@
 //! Frames: how calls and replies lie in a stream of bytes.
 //!
 //! A frame is a length (four bytes, little endian, counting what follows) and a body. A body begins with one byte for its kind; the
-//! rest are plain postcard fields, then for a call or a reply one value up to the end. Nothing here allocates on the path of a small
-//! call: writers append to a buffer that the caller reuses, readers borrow.
+//! rest are fields as postcard would write them, then for a call or a reply one value up to the end. They are written and read by hand,
+//! because every call pays for them four times. Nothing here allocates on the path of a small call: writers append to a buffer that the
+//! caller reuses, readers borrow.
+
+mod error;
+mod fields;
+
+pub use error::FrameError;
 
 use crate::fault::{Fault, FaultCode};
 use crate::op::Operation;
-use crate::value::{Limits, Raw, Value};
-use serde::{Deserialize, Serialize};
+use crate::value::{Limits, Raw, Reader, Value, varint};
+use fields::Fields;
 
 /// The bytes before a frame's body.
 pub const PREFIX_BYTES: usize = 4;
@@ -25,57 +31,13 @@ const CONFIRM: u8 = 2;
 const DECLINE: u8 = 3;
 const RELEASE: u8 = 4;
 const GOODBYE: u8 = 5;
-const RING: u8 = 7;
+const RING: u8 = 6;
 const DONE: u8 = 1;
 const FAULT: u8 = 2;
-const RING_MADE: u8 = 4;
+const RING_MADE: u8 = 3;
 
 /// What one side sends over a lane's socket to wake the other, which sleeps though there is something in their ring: a frame without a body.
 pub const DOORBELL: [u8; PREFIX_BYTES] = [0; PREFIX_BYTES];
-
-/// The bytes can't be a frame of this protocol.
-///
-/// ```
-/// use byproxy_proto::fault::{Fault, FaultCode};
-/// use byproxy_proto::frame::{FrameError, split};
-///
-/// let error = split(&[255, 255, 0, 0], 512).unwrap_err();
-/// assert_eq!(error, FrameError::TooLarge { bytes: 65_535, limit: 512 });
-/// assert_eq!(Fault::from(error).code, FaultCode::TooLarge, "what the peer is told");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// The length prefix is over the limit.
-    #[error("a frame of {bytes} bytes is over the limit of {limit}")]
-    TooLarge {
-        /// What the prefix says.
-        bytes: usize,
-        /// What is allowed.
-        limit: usize,
-    },
-    /// The body does not begin with a known kind, or its fields do not parse.
-    #[error("the frame's body is malformed")]
-    Malformed,
-    /// The operation's code is not in the table.
-    #[error("no operation has code {code}")]
-    UnknownOperation {
-        /// The call it came with, to answer to.
-        call: u64,
-        /// The code.
-        code: u16,
-    },
-}
-
-impl From<FrameError> for Fault {
-    fn from(error: FrameError) -> Self {
-        let code = match error {
-            FrameError::TooLarge { .. } => FaultCode::TooLarge,
-            FrameError::Malformed => FaultCode::Malformed,
-            FrameError::UnknownOperation { .. } => FaultCode::UnknownOperation,
-        };
-        Self::new(code, error)
-    }
-}
 
 /// A call, borrowed from the frame that brought it. Its arguments have not been checked yet: see [`Raw::check`].
 ///
@@ -175,18 +137,22 @@ pub enum Reply<'a> {
     },
 }
 
-#[derive(Serialize, Deserialize)]
-struct CallHeader {
-    number: u64,
-    operation: u16,
-    object: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct FaultHeader<'a> {
-    number: u64,
-    code: u16,
-    message: &'a str,
+/// A [`Reply::Done`] by itself, which nearly every reply is.
+///
+/// ```
+/// use byproxy_proto::frame::read_done;
+///
+/// let done = read_done(&[1, 7, 1, 9, 2, 1]).unwrap();
+/// assert_eq!((done.number, done.handed, done.result), (7, vec![9], [2, 1].as_slice()));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done<'a> {
+    /// The call's number.
+    pub number: u64,
+    /// As in [`Reply::Done`].
+    pub handed: Vec<u64>,
+    /// One value, unchecked.
+    pub result: &'a [u8],
 }
 
 /// Finds the first frame in the front of a stream's bytes: its body, or nothing yet.
@@ -276,29 +242,28 @@ impl<'a> Request<'a> {
         let (&kind, rest) = body.split_first().ok_or(FrameError::Malformed)?;
         match kind {
             CALL => {
-                let (header, arguments) = take::<CallHeader>(rest)?;
-                let unknown = FrameError::UnknownOperation {
-                    call: header.number,
-                    code: header.operation,
-                };
-                let operation = Operation::from_code(header.operation).ok_or(unknown)?;
+                let mut fields = Reader::new(rest);
+                let number = fields.varint()?;
+                let code = u16::try_from(fields.varint()?).map_err(|_| FrameError::Malformed)?;
+                let object = fields.varint()?;
+                let unknown = FrameError::UnknownOperation { call: number, code };
                 Ok(Self::Call(Call {
-                    number: header.number,
-                    operation,
-                    object: header.object,
-                    arguments,
+                    number,
+                    operation: Operation::from_code(code).ok_or(unknown)?,
+                    object,
+                    arguments: fields.rest,
                 }))
             }
             CONFIRM => Ok(Self::Confirm {
-                number: take_all(rest)?,
+                number: only_number(rest)?,
             }),
             DECLINE => Ok(Self::Decline {
-                number: take_all(rest)?,
+                number: only_number(rest)?,
             }),
             RELEASE => read_releases(rest).map(Self::Release),
             GOODBYE if rest.is_empty() => Ok(Self::Goodbye),
             RING => Ok(Self::Ring {
-                number: take_all(rest)?,
+                number: only_number(rest)?,
             }),
             _ => Err(FrameError::Malformed),
         }
@@ -319,13 +284,44 @@ impl<'a> Request<'a> {
                 write_call_header(call.number, call.operation, call.object, out);
                 out.extend_from_slice(call.arguments);
             }
-            Self::Confirm { number } => put(CONFIRM, number, out),
-            Self::Decline { number } => put(DECLINE, number, out),
-            Self::Release(releases) => put(RELEASE, releases, out),
+            Self::Confirm { number } => Fields::of(CONFIRM).number(*number).append(out),
+            Self::Decline { number } => Fields::of(DECLINE).number(*number).append(out),
+            Self::Release(releases) => {
+                Fields::of(RELEASE).number(releases.len() as u64).append(out);
+                for &(object, times) in releases {
+                    varint(out, object);
+                    varint(out, times);
+                }
+            }
             Self::Goodbye => out.push(GOODBYE),
-            Self::Ring { number } => put(RING, number, out),
+            Self::Ring { number } => Fields::of(RING).number(*number).append(out),
         }
     }
+}
+
+/// Appends a call as a whole frame.
+///
+/// # Errors
+/// [`FrameError::TooLarge`] when the length does not fit its prefix; the buffer is then as it was.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy_proto::frame::{Call, write_call};
+/// use byproxy_proto::op::Operation;
+///
+/// let mut out = Vec::new();
+/// write_call(&mut out, Call { number: 1, operation: Operation::ListLen, object: 9, arguments: &[7, 0] })?;
+/// assert_eq!(out, [7, 0, 0, 0, 1, 1, 0x8a, 0x02, 9, 7, 0]);
+/// # Ok::<(), byproxy_proto::frame::FrameError>(())
+/// ```
+#[inline]
+pub fn write_call(out: &mut Vec<u8>, call: Call<'_>) -> Result<(), FrameError> {
+    Fields::of(CALL)
+        .number(call.number)
+        .number((call.operation as u16).into())
+        .number(call.object)
+        .append_frame(call.arguments, usize::MAX, out)
 }
 
 /// Appends the part of a call's body that stands before its arguments.
@@ -343,15 +339,11 @@ impl<'a> Request<'a> {
 /// ```
 #[inline]
 pub fn write_call_header(number: u64, operation: Operation, object: u64, out: &mut Vec<u8>) {
-    put(
-        CALL,
-        &CallHeader {
-            number,
-            operation: operation as u16,
-            object,
-        },
-        out,
-    );
+    Fields::of(CALL)
+        .number(number)
+        .number((operation as u16).into())
+        .number(object)
+        .append(out);
 }
 
 impl<'a> Reply<'a> {
@@ -375,48 +367,84 @@ impl<'a> Reply<'a> {
     pub fn read(body: &'a [u8], limits: &Limits) -> Result<Self, FrameError> {
         let (&kind, rest) = body.split_first().ok_or(FrameError::Malformed)?;
         match kind {
-            DONE => {
-                let (number, rest) = take::<u64>(rest)?;
-                let (count, rest) = take::<u64>(rest)?;
-                // Each id takes at least one byte, so the count can't ask for more memory than was sent.
-                let count = usize::try_from(count)
-                    .ok()
-                    .filter(|&count| count <= rest.len())
-                    .ok_or(FrameError::Malformed)?;
-                let mut handed = Vec::with_capacity(count);
-                let mut rest = rest;
-                for _ in 0..count {
-                    let (object, tail) = take::<u64>(rest)?;
-                    handed.push(object);
-                    rest = tail;
-                }
-                Ok(Self::Done {
-                    number,
-                    handed,
-                    result: rest,
+            DONE => read_done_fields(rest)
+                .map(|done| {
+                    let Done { number, handed, result } = done;
+                    Self::Done { number, handed, result }
                 })
-            }
-            FAULT => {
-                let (header, detail) = take::<FaultHeader<'_>>(rest)?;
-                let detail = Raw::check(detail, limits).ok().and_then(|raw| raw.to_value().ok());
-                let code = FaultCode::from_number(header.code);
-                let fault = Fault {
-                    code,
-                    message: header.message.to_owned(),
-                    detail: detail.unwrap_or(Value::None),
-                };
-                Ok(Self::Fault {
-                    number: header.number,
-                    fault,
-                })
-            }
-            RING_MADE => {
-                let (number, fresh) = take_all(rest)?;
-                Ok(Self::Ring { number, fresh })
-            }
+                .ok_or(FrameError::Malformed),
+            FAULT => read_fault(rest, limits),
+            RING_MADE => read_ring(rest),
             _ => Err(FrameError::Malformed),
         }
     }
+}
+
+/// Reads the body of a [`Reply::Done`]; nothing if it is any other.
+///
+/// ```
+/// use byproxy_proto::frame::read_done;
+///
+/// assert!(read_done(&[1, 7, 0, 2, 1]).is_some_and(|done| done.number == 7));
+/// assert_eq!(read_done(b"garbage"), None);
+/// ```
+#[inline]
+pub fn read_done(body: &[u8]) -> Option<Done<'_>> {
+    let (&kind, rest) = body.split_first()?;
+    if kind == DONE { read_done_fields(rest) } else { None }
+}
+
+#[inline]
+fn read_done_fields(rest: &[u8]) -> Option<Done<'_>> {
+    let mut fields = Reader::new(rest);
+    let number = fields.varint().ok()?;
+    // Each id takes at least one byte, so the count can't ask for more memory than was sent.
+    let count = fields.count(1).ok()?;
+    let mut handed = Vec::with_capacity(count);
+    for _ in 0..count {
+        handed.push(fields.varint().ok()?);
+    }
+    Some(Done {
+        number,
+        handed,
+        result: fields.rest,
+    })
+}
+
+/// Appends a [`Reply::Done`] as a whole frame.
+///
+/// # Errors
+/// [`FrameError::TooLarge`] when the body is over the limit; the buffer is then as it was.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy_proto::frame::write_done;
+///
+/// let mut out = Vec::new();
+/// write_done(&mut out, 512, 7, &[], &[2, 1])?;
+/// assert_eq!(out, [5, 0, 0, 0, 1, 7, 0, 2, 1]);
+/// # Ok::<(), byproxy_proto::frame::FrameError>(())
+/// ```
+#[inline]
+pub fn write_done(
+    out: &mut Vec<u8>,
+    limit: usize,
+    number: u64,
+    handed: &[u64],
+    result: &[u8],
+) -> Result<(), FrameError> {
+    if handed.is_empty() {
+        return Fields::of(DONE)
+            .number(number)
+            .number(0)
+            .append_frame(result, limit, out);
+    }
+    write(out, limit, |out| {
+        write_done_header(number, handed, out);
+        out.extend_from_slice(result);
+        Ok(())
+    })
 }
 
 /// Appends the body of a [`Reply::Done`] up to its result, which the caller appends.
@@ -429,8 +457,10 @@ impl<'a> Reply<'a> {
 /// ```
 #[inline]
 pub fn write_done_header(number: u64, handed: &[u64], out: &mut Vec<u8>) {
-    put(DONE, &number, out);
-    put_plain(&handed, out);
+    Fields::of(DONE).number(number).number(handed.len() as u64).append(out);
+    for &object in handed {
+        varint(out, object);
+    }
 }
 
 /// Appends the body of a [`Reply::Fault`].
@@ -447,15 +477,12 @@ pub fn write_done_header(number: u64, handed: &[u64], out: &mut Vec<u8>) {
 /// # Ok::<(), byproxy_proto::frame::FrameError>(())
 /// ```
 pub fn write_fault(number: u64, fault: &Fault, out: &mut Vec<u8>) {
-    put(
-        FAULT,
-        &FaultHeader {
-            number,
-            code: fault.code.number(),
-            message: &fault.message,
-        },
-        out,
-    );
+    Fields::of(FAULT)
+        .number(number)
+        .number(fault.code.number().into())
+        .number(fault.message.len() as u64)
+        .append(out);
+    out.extend_from_slice(fault.message.as_bytes());
     if crate::value::to_writer(&fault.detail, out, &Limits::default()).is_err() {
         crate::value::write_none(out);
     }
@@ -473,155 +500,68 @@ pub fn write_fault(number: u64, fault: &Fault, out: &mut Vec<u8>) {
 /// # Ok::<(), byproxy_proto::frame::FrameError>(())
 /// ```
 pub fn write_ring(number: u64, fresh: bool, out: &mut Vec<u8>) {
-    put(RING_MADE, &(number, fresh), out);
+    Fields::of(RING_MADE)
+        .number(number)
+        .number(u64::from(fresh))
+        .append(out);
 }
 
 fn read_releases(rest: &[u8]) -> Result<Vec<(u64, u64)>, FrameError> {
-    let (count, mut rest) = take::<u64>(rest)?;
-    let count = usize::try_from(count)
-        .ok()
-        .filter(|&count| count <= RELEASES_MAX)
-        .ok_or(FrameError::Malformed)?;
-    let mut releases = Vec::with_capacity(count.min(rest.len()));
-    for _ in 0..count {
-        let (release, tail) = take::<(u64, u64)>(rest)?;
-        releases.push(release);
-        rest = tail;
+    let mut fields = Reader::new(rest);
+    let count = fields.count(2)?;
+    if count > RELEASES_MAX {
+        return Err(FrameError::Malformed);
     }
-    if rest.is_empty() {
+    let mut releases = Vec::with_capacity(count);
+    for _ in 0..count {
+        releases.push((fields.varint()?, fields.varint()?));
+    }
+    if fields.rest.is_empty() {
         Ok(releases)
     } else {
         Err(FrameError::Malformed)
     }
 }
 
-#[inline]
-fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), FrameError> {
-    postcard::take_from_bytes(bytes).map_err(|_| FrameError::Malformed)
+#[cold]
+fn read_fault<'a>(rest: &[u8], limits: &Limits) -> Result<Reply<'a>, FrameError> {
+    let mut fields = Reader::new(rest);
+    let number = fields.varint()?;
+    let code = u16::try_from(fields.varint()?).map_err(|_| FrameError::Malformed)?;
+    let message = fields.string()?.to_owned();
+    let detail = Raw::check(fields.rest, limits).ok().and_then(|raw| raw.to_value().ok());
+    let fault = Fault {
+        code: FaultCode::from_number(code),
+        message,
+        detail: detail.unwrap_or(Value::None),
+    };
+    Ok(Reply::Fault { number, fault })
 }
 
-fn take_all<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, FrameError> {
-    let (value, rest) = take(bytes)?;
-    if rest.is_empty() {
-        Ok(value)
+#[cold]
+fn read_ring<'a>(rest: &[u8]) -> Result<Reply<'a>, FrameError> {
+    let mut fields = Reader::new(rest);
+    let number = fields.varint()?;
+    match fields.rest {
+        [fresh @ (0 | 1)] => Ok(Reply::Ring {
+            number,
+            fresh: *fresh == 1,
+        }),
+        _ => Err(FrameError::Malformed),
+    }
+}
+
+/// The one number that is all of the fields.
+#[inline]
+fn only_number(rest: &[u8]) -> Result<u64, FrameError> {
+    let mut fields = Reader::new(rest);
+    let number = fields.varint()?;
+    if fields.rest.is_empty() {
+        Ok(number)
     } else {
         Err(FrameError::Malformed)
     }
 }
 
-#[inline]
-fn put<T: Serialize + ?Sized>(kind: u8, fields: &T, out: &mut Vec<u8>) {
-    out.push(kind);
-    put_plain(fields, out);
-}
-
-#[inline]
-fn put_plain<T: Serialize + ?Sized>(fields: &T, out: &mut Vec<u8>) {
-    /// Postcard's own growing flavour takes its buffer by value; this one appends to a borrowed one.
-    struct Append<'v>(&'v mut Vec<u8>);
-
-    impl postcard::ser_flavors::Flavor for Append<'_> {
-        type Output = ();
-
-        #[inline]
-        fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-            self.0.push(byte);
-            Ok(())
-        }
-
-        #[inline]
-        fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-            self.0.extend_from_slice(bytes);
-            Ok(())
-        }
-
-        fn finalize(self) -> postcard::Result<()> {
-            Ok(())
-        }
-    }
-
-    // Numbers, strings and sequences of known length always serialise, and appending to a vector never fails.
-    let appended = postcard::serialize_with_flavor(fields, Append(out));
-    debug_assert!(appended.is_ok(), "plain protocol fields always serialise");
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_round_trips_through_its_frame() {
-        let call = Call {
-            number: 7,
-            operation: Operation::ListAppend,
-            object: 9,
-            arguments: &[7, 1, 0],
-        };
-        let mut bytes = Vec::new();
-        write::<FrameError>(&mut bytes, FRAME_BYTES_MAX, |out| {
-            Request::Call(call).write(out);
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(split(bytes.get(..bytes.len() - 1).unwrap(), 100), Ok(None));
-        let body = split(&bytes, 100).unwrap().unwrap();
-        let Request::Call(read) = Request::read(body).unwrap() else {
-            panic!("not a call")
-        };
-        assert_eq!(
-            (read.number, read.operation, read.object),
-            (7, Operation::ListAppend, 9)
-        );
-        assert_eq!(read.arguments, [7, 1, 0]);
-    }
-
-    #[test]
-    fn a_frame_over_the_limit_leaves_the_buffer_as_it_was() {
-        let mut bytes = vec![1, 2, 3];
-        let error = write::<FrameError>(&mut bytes, 10, |out| {
-            out.extend_from_slice(&[0; 11]);
-            Ok(())
-        });
-        assert_eq!(error, Err(FrameError::TooLarge { bytes: 11, limit: 10 }));
-        assert_eq!(bytes, [1, 2, 3]);
-    }
-
-    #[test]
-    fn releases_are_bounded_and_exact() {
-        let mut body = Vec::new();
-        Request::Release(vec![(1, 2), (300, 1)]).write(&mut body);
-        let Request::Release(read) = Request::read(&body).unwrap() else {
-            panic!("not a release")
-        };
-        assert_eq!(read, [(1, 2), (300, 1)]);
-        body.push(0);
-        assert!(Request::read(&body).is_err(), "trailing bytes are refused");
-        assert!(
-            Request::read(&[RELEASE, 0xff, 0xff, 0xff, 0xff, 0x0f]).is_err(),
-            "a count bomb is refused"
-        );
-    }
-
-    #[test]
-    fn replies_round_trip() {
-        let limits = Limits::default();
-        let mut body = Vec::new();
-        write_done_header(5, &[1, 200], &mut body);
-        body.push(0);
-        let Reply::Done { number, handed, result } = Reply::read(&body, &limits).unwrap() else {
-            panic!("not done")
-        };
-        assert_eq!(
-            (number, handed.as_slice(), result),
-            (5, [1, 200].as_slice(), [0].as_slice())
-        );
-
-        let fault = Fault::new(FaultCode::Full, "the queue is full").with_detail(3);
-        let mut body = Vec::new();
-        write_fault(6, &fault, &mut body);
-        let Reply::Fault { number, fault: read } = Reply::read(&body, &limits).unwrap() else {
-            panic!("not a fault")
-        };
-        assert_eq!((number, read), (6, fault));
-    }
-}
+mod tests;

@@ -202,10 +202,14 @@ impl Lane {
     pub(super) fn write_call(&mut self, request: &backend::Request<'_>, buffers: &mut Buffers) -> u64 {
         self.number += 1;
         let number = self.number;
-        append(&mut buffers.output, |out| {
-            frame::write_call_header(number, request.operation, request.object, out);
-            out.extend_from_slice(request.arguments);
-        });
+        let call = frame::Call {
+            number,
+            operation: request.operation,
+            object: request.object,
+            arguments: request.arguments,
+        };
+        let written = frame::write_call(&mut buffers.output, call);
+        debug_assert!(written.is_ok(), "its size has been checked");
         number
     }
 

@@ -20,7 +20,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use byproxy_proto::address::Address;
-use byproxy_proto::frame::{HEADER_BYTES_MAX, Reply};
+use byproxy_proto::frame::{HEADER_BYTES_MAX, Reply, read_done};
 use byproxy_proto::op::{Operation, Properties};
 use byproxy_proto::value::Limits;
 use hashbrown::HashMap;
@@ -215,6 +215,28 @@ impl Remote {
     /// Reads the reply that was received and shows it.
     #[inline]
     fn answer(&self, operation: Operation, number: u64, frame: &[u8], visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
+        let body = frame.get(byproxy_proto::frame::PREFIX_BYTES..).unwrap_or_default();
+        match read_done(body) {
+            Some(done) if done.number == number => {
+                visit(Answer {
+                    handed: &done.handed,
+                    result: done.result,
+                });
+                Ok(())
+            }
+            _ => self.answer_other(operation, number, frame, visit),
+        }
+    }
+
+    /// The same for a reply that is not simply the one that was expected.
+    #[cold]
+    fn answer_other(
+        &self,
+        operation: Operation,
+        number: u64,
+        frame: &[u8],
+        visit: &mut dyn FnMut(Answer<'_>),
+    ) -> Result<()> {
         match self.read_reply(operation, number, frame)? {
             Answered::Done { handed, result } => {
                 visit(Answer {

@@ -357,16 +357,13 @@ impl Driver {
 /// Appends a reply's frame.
 #[inline]
 pub(super) fn encode(reply: ReplyRef<'_>, limit: usize, out: &mut Vec<u8>) {
-    let written = frame::write::<FrameError>(out, limit, |out| {
-        match reply.outcome {
-            Outcome::Done { handed, result } => {
-                frame::write_done_header(reply.number, handed, out);
-                out.extend_from_slice(result);
-            }
-            Outcome::Fault(fault) => frame::write_fault(reply.number, fault, out),
-        }
-        Ok(())
-    });
+    let written = match reply.outcome {
+        Outcome::Done { handed, result } => frame::write_done(out, limit, reply.number, handed, result),
+        Outcome::Fault(fault) => frame::write::<FrameError>(out, limit, |out| {
+            frame::write_fault(reply.number, fault, out);
+            Ok(())
+        }),
+    };
     if let Err(error) = written {
         // The engine bounds results; only very many handed references could get here, and a call must have its answer.
         let _ = frame::write::<FrameError>(out, usize::MAX, |out| {

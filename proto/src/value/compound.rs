@@ -35,6 +35,7 @@ pub struct Compound<'s, 'a> {
 }
 
 impl<'s, 'a> Compound<'s, 'a> {
+    #[inline]
     pub(super) fn new(serializer: &'s mut Serializer<'a>, count_at: usize, announced: usize) -> Self {
         Self {
             serializer,

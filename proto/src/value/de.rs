@@ -22,6 +22,7 @@ use super::{Limits, TOKEN_NAME, float, tag};
 /// assert_eq!((name, price), ("a", 5.0));
 /// # Ok::<(), value::DecodeError>(())
 /// ```
+#[inline]
 pub fn from_slice<'de, T: Deserialize<'de>>(bytes: &'de [u8], limits: &Limits) -> Result<T, DecodeError> {
     let mut deserializer = Deserializer::new(bytes, limits);
     if bytes.len() > limits.bytes {
@@ -71,6 +72,7 @@ impl<'de> Deserializer<'de> {
     /// assert_eq!(deserializer.take::<&str>()?, "G1");
     /// # Ok::<(), byproxy_proto::value::DecodeError>(())
     /// ```
+    #[inline]
     pub fn new(bytes: &'de [u8], limits: &Limits) -> Self {
         Self {
             reader: Reader::new(bytes),
@@ -91,6 +93,7 @@ impl<'de> Deserializer<'de> {
     /// assert!(deserializer.take::<bool>().is_err(), "no value begins so");
     /// # Ok::<(), byproxy_proto::value::DecodeError>(())
     /// ```
+    #[inline]
     pub fn take<T: Deserialize<'de>>(&mut self) -> Result<T, DecodeError> {
         let before = self.reader.rest.len();
         (self.open, self.wrappers, self.memory_left) = (0, 0, self.limits.memory);
@@ -203,6 +206,9 @@ impl<'de> Deserializer<'de> {
     #[inline]
     fn int<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
         let (negative, magnitude) = self.reader.int()?;
+        if let (false, Ok(value)) = (negative, u64::try_from(magnitude)) {
+            return visitor.visit_u64(value);
+        }
         match narrowest(negative, magnitude) {
             Narrow::U64(value) => visitor.visit_u64(value),
             Narrow::I64(value) => visitor.visit_i64(value),

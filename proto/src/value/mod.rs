@@ -48,10 +48,12 @@ pub use key::canonical_key;
 pub use limits::Limits;
 pub use order::compare;
 pub use raw::{DictItems, ListItems, RAW_NAME, Raw, Tokens};
+pub(crate) use reader::Reader;
 pub use ser::{Serializer, to_vec, to_writer};
 pub use text::summary;
 pub use token::{Kind, TOKEN_NAME, Token};
 pub use walk::walk;
+pub(crate) use writer::varint;
 pub use writer::{
     some_prefix_needed, write_bool, write_bytes, write_dict_header, write_float, write_int, write_list_header,
     write_none, write_some, write_str, write_token, write_uint,

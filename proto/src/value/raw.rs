@@ -456,7 +456,7 @@ pub(crate) fn payload(tag: u8, reader: &mut Reader<'_>) -> Result<usize, Malform
         tag::NONE => Ok(0),
         tag::SOME => Ok(1),
         tag::BOOL => reader.byte().map(|_| 0),
-        tag::INT => reader.int().map(|_| 0),
+        tag::INT => reader.skip_int().map(|()| 0),
         tag::FLOAT => reader.float().map(|_| 0),
         tag::STR | tag::BYTES => reader.bytes_counted().map(|_| 0),
         tag::LIST => reader.count(1),

@@ -47,32 +47,42 @@ impl<'a> Reader<'a> {
     /// A varint of up to 64 bits, refused unless it is the shortest one.
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
-        match self.rest.split_first() {
-            Some((&byte, rest)) if byte < 0x80 => {
-                self.rest = rest;
-                Ok(u64::from(byte))
-            }
-            _ => u64::try_from(self.varint_long()?).map_err(|_| Malformed::Varint),
+        match self.varint_short() {
+            Some(value) => Ok(value.into()),
+            None => u64::try_from(self.varint_long()?).map_err(|_| Malformed::Varint),
         }
     }
 
     /// A varint of up to 128 bits, refused unless it is the shortest one.
     #[inline]
     pub(crate) fn varint_wide(&mut self) -> Result<u128, Malformed> {
-        match self.rest.split_first() {
-            Some((&byte, rest)) if byte < 0x80 => {
+        match self.varint_short() {
+            Some(value) => Ok(value.into()),
+            None => self.varint_long(),
+        }
+    }
+
+    /// A varint of one or two bytes, as nearly all are; nothing, and nothing read, if it is another.
+    #[inline]
+    fn varint_short(&mut self) -> Option<u16> {
+        match *self.rest {
+            [byte, ref rest @ ..] if byte < 0x80 => {
                 self.rest = rest;
-                Ok(u128::from(byte))
+                Some(byte.into())
             }
-            _ => self.varint_long(),
+            [low, high, ref rest @ ..] if high < 0x80 && high != 0 => {
+                self.rest = rest;
+                Some(u16::from(low & 0x7f) | u16::from(high) << 7)
+            }
+            _ => None,
         }
     }
 
     fn varint_long(&mut self) -> Result<u128, Malformed> {
         // Most integers fit 63 bits, that is nine bytes; 128-bit shifts are only paid for beyond.
-        let mut low = 0_u64;
+        let (mut low, mut shift) = (0_u64, 0);
         let mut rest = self.rest;
-        for shift in (0..63).step_by(7) {
+        while shift < 63 {
             let (&byte, after) = rest.split_first().ok_or(Malformed::CutShort)?;
             rest = after;
             low |= u64::from(byte & 0x7f) << shift;
@@ -84,9 +94,10 @@ impl<'a> Reader<'a> {
                     Ok(u128::from(low))
                 };
             }
+            shift += 7;
         }
         let mut wide = u128::from(low);
-        for shift in (63..128).step_by(7) {
+        while shift < 128 {
             let (&byte, after) = rest.split_first().ok_or(Malformed::CutShort)?;
             rest = after;
             let bits = u128::from(byte & 0x7f);
@@ -99,6 +110,7 @@ impl<'a> Reader<'a> {
                 self.rest = rest;
                 return if byte == 0 { Err(Malformed::Varint) } else { Ok(wide) };
             }
+            shift += 7;
         }
         Err(Malformed::Varint)
     }
@@ -135,6 +147,32 @@ impl<'a> Reader<'a> {
     pub(crate) fn bytes_counted(&mut self) -> Result<&'a [u8], Malformed> {
         let len = self.count(1)?;
         self.bytes(len)
+    }
+
+    /// A string that is only passed over, checked.
+    #[inline]
+    pub(crate) fn check_string(&mut self) -> Result<(), Malformed> {
+        let bytes = self.bytes_counted()?;
+        // Most strings are short and plain; the full check pays for itself only where it is needed.
+        let all = bytes.iter().fold(0, |all, byte| all | byte);
+        if all < 0x80 || std::str::from_utf8(bytes).is_ok() {
+            Ok(())
+        } else {
+            Err(Malformed::Utf8)
+        }
+    }
+
+    /// Passes over an integer that was checked before, after its tag.
+    #[inline]
+    pub(crate) fn skip_int(&mut self) -> Result<(), Malformed> {
+        let end = self
+            .rest
+            .iter()
+            .skip(1)
+            .position(|&byte| byte < 0x80)
+            .ok_or(Malformed::CutShort)?;
+        self.rest = self.rest.get(end + 2..).unwrap_or_default();
+        Ok(())
     }
 
     #[inline]

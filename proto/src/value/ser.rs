@@ -20,6 +20,7 @@ use super::{Limits, RAW_NAME, TOKEN_NAME, Token, tag, walk, writer};
 /// assert_eq!(out, [0xff, 7, 2, 3, 0, 1, 5, 1, b'a']);
 /// # Ok::<(), value::EncodeError>(())
 /// ```
+#[inline]
 pub fn to_writer<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, limits: &Limits) -> Result<(), EncodeError> {
     let start = out.len();
     let mut serializer = Serializer::new(out, limits);
@@ -89,6 +90,7 @@ impl<'a> Serializer<'a> {
     /// assert_eq!(out, [0xff, 2, 1]);
     /// # Ok::<(), byproxy_proto::value::EncodeError>(())
     /// ```
+    #[inline]
     pub fn new(out: &'a mut Vec<u8>, limits: &Limits) -> Self {
         let start = out.len();
         Self {
@@ -113,6 +115,7 @@ impl<'a> Serializer<'a> {
     /// assert!(serializer.write("G2").is_err(), "the limit is for both together");
     /// # Ok::<(), byproxy_proto::value::EncodeError>(())
     /// ```
+    #[inline]
     pub fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         value.serialize(&mut *self)?;
         match self.failed.take() {
@@ -146,7 +149,12 @@ impl<'a> Serializer<'a> {
 
     #[inline]
     fn int(&mut self, negative: bool, magnitude: u64) -> Result<(), EncodeError> {
-        self.begin(2)?;
+        if let Some(magnitude) = writer::in_a_byte(magnitude) {
+            self.begin(3)?;
+            self.out.extend_from_slice(&[tag::INT, u8::from(negative), magnitude]);
+            return Ok(());
+        }
+        self.begin(4)?;
         self.out.extend_from_slice(&[tag::INT, u8::from(negative)]);
         writer::varint(self.out, magnitude);
         self.room(0)
@@ -161,6 +169,11 @@ impl<'a> Serializer<'a> {
     #[inline]
     fn counted(&mut self, tag: u8, bytes: &[u8]) -> Result<(), EncodeError> {
         self.begin(bytes.len().saturating_add(2))?;
+        if let Some(len) = writer::in_a_byte(bytes.len() as u64) {
+            self.out.extend_from_slice(&[tag, len]);
+            self.out.extend_from_slice(bytes);
+            return Ok(());
+        }
         self.out.push(tag);
         writer::varint(self.out, bytes.len() as u64);
         self.out.extend_from_slice(bytes);
@@ -168,13 +181,18 @@ impl<'a> Serializer<'a> {
     }
 
     /// Opens a list or dict with `count` elements, as far as that is known.
+    #[inline]
     fn container(&mut self, tag: u8, count: Option<usize>) -> Result<Compound<'_, 'a>, EncodeError> {
         self.begin(2)?;
         let announced = count.unwrap_or(0);
-        self.out.push(tag);
-        let count_at = self.out.len();
-        writer::varint(self.out, announced as u64);
-        self.room(0)?;
+        let count_at = self.out.len() + 1;
+        if let Some(announced) = writer::in_a_byte(announced as u64) {
+            self.out.extend_from_slice(&[tag, announced]);
+        } else {
+            self.out.push(tag);
+            writer::varint(self.out, announced as u64);
+            self.room(0)?;
+        }
         self.open += 1;
         Ok(Compound::new(self, count_at, announced))
     }
@@ -300,14 +318,17 @@ impl<'s, 'a> ser::Serializer for &'s mut Serializer<'a> {
         Ok(())
     }
 
+    #[inline]
     fn serialize_i8(self, value: i8) -> Result<(), EncodeError> {
         self.serialize_i64(value.into())
     }
 
+    #[inline]
     fn serialize_i16(self, value: i16) -> Result<(), EncodeError> {
         self.serialize_i64(value.into())
     }
 
+    #[inline]
     fn serialize_i32(self, value: i32) -> Result<(), EncodeError> {
         self.serialize_i64(value.into())
     }
@@ -321,14 +342,17 @@ impl<'s, 'a> ser::Serializer for &'s mut Serializer<'a> {
         self.int_wide(value < 0, value.unsigned_abs())
     }
 
+    #[inline]
     fn serialize_u8(self, value: u8) -> Result<(), EncodeError> {
         self.int(false, value.into())
     }
 
+    #[inline]
     fn serialize_u16(self, value: u16) -> Result<(), EncodeError> {
         self.int(false, value.into())
     }
 
+    #[inline]
     fn serialize_u32(self, value: u32) -> Result<(), EncodeError> {
         self.int(false, value.into())
     }

@@ -84,7 +84,7 @@ fn value<F: FnMut(Token)>(reader: &mut Reader<'_>, budget: &mut Budget<'_, F>, d
             reader.float()?;
         }
         tag::STR => {
-            reader.string()?;
+            reader.check_string()?;
         }
         tag::BYTES => {
             reader.bytes_counted()?;

@@ -208,6 +208,12 @@ pub(crate) fn varint_wide(out: &mut Vec<u8>, mut value: u128) {
     varint(out, value as u64);
 }
 
+/// The whole varint of a value that takes one byte.
+#[inline]
+pub(crate) fn in_a_byte(value: u64) -> Option<u8> {
+    u8::try_from(value).ok().filter(|&byte| byte < 0x80)
+}
+
 /// How many bytes `value` takes as a varint.
 #[inline]
 pub(crate) fn varint_len(value: usize) -> usize {
