@@ -12,24 +12,41 @@ use crate::registry;
 use byproxy_proto::op::{Operation, Wait};
 use byproxy_proto::value::{self, EncodeError, Kind, Limits, Token};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 thread_local! {
-    /// The encodings that are going on, innermost last.
-    static ENCODING: RefCell<Vec<Encoding>> = const { RefCell::new(Vec::new()) };
+    /// The encoding that is going on, and what the encodings around it have met.
+    static ENCODING: Encoding = const {
+        Encoding {
+            bounds: Cell::new(Bounds::Nothing),
+            held: RefCell::new(Vec::new()),
+            refused: Cell::new(None),
+        }
+    };
     /// The handles that proxies are decoded from, innermost last.
     static ADOPTED: RefCell<Vec<Handle>> = const { RefCell::new(Vec::new()) };
 }
 
-/// One value on its way out.
+/// The value on its way out. A nested encoding puts what it finds here aside, so that nearly every call, which holds no proxy, moves a few
+/// words only.
 struct Encoding {
-    /// The only server whose proxies it may hold; with none, those of any server that another process can reach.
-    instance: Option<u128>,
-    /// The proxies met so far.
-    held: Vec<Handle>,
+    bounds: Cell<Bounds>,
+    /// The proxies met so far, with those of the encodings around this one.
+    held: RefCell<Vec<Handle>>,
     /// Why a proxy could not go with it.
-    refused: Option<Error>,
+    refused: Cell<Option<Box<Error>>>,
+}
+
+/// Which proxies a value may hold.
+#[derive(Clone, Copy)]
+enum Bounds {
+    /// None: nothing is being encoded.
+    Nothing,
+    /// Those of the one server with this number.
+    Server(u128),
+    /// Those of any server that another process can reach.
+    Reachable,
 }
 
 /// Appends the encoding of a call's arguments and returns the proxies in it, to be held until they have arrived. On error `out` is as it
@@ -45,7 +62,7 @@ pub(crate) fn encode<A: Serialize + ?Sized>(
         depth: Limits::DEFAULT.depth + operation.levels(),
         ..Limits::DEFAULT
     };
-    encode_for(Some(instance), arguments, out, &limits).map_err(|error| match error {
+    encode_for(Bounds::Server(instance), arguments, out, &limits).map_err(|error| match error {
         // What stands around the values is no business of whoever passed them.
         Error::Encode(EncodeError::TooDeep { .. }) => Error::Encode(EncodeError::TooDeep {
             limit: Limits::DEFAULT.depth,
@@ -60,26 +77,24 @@ pub(crate) fn encode_for_process<A: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     limits: &Limits,
 ) -> Result<Vec<Handle>> {
-    encode_for(None, value, out, limits)
+    encode_for(Bounds::Reachable, value, out, limits)
 }
 
 #[inline]
 fn encode_for<A: Serialize + ?Sized>(
-    instance: Option<u128>,
+    bounds: Bounds,
     value: &A,
     out: &mut Vec<u8>,
     limits: &Limits,
 ) -> Result<Vec<Handle>> {
-    let Some(scope) = EncodingScope::enter(instance) else {
+    let Some(scope) = EncodingScope::enter(bounds) else {
         // This thread is ending. A guard that it kept to its end still has to be given back; proxies are refused.
         value::to_writer(value, out, limits)?;
         return Ok(Vec::new());
     };
-    let written = value::to_writer(value, out, limits);
-    let encoding = scope.leave();
-    match written {
-        Ok(()) => Ok(encoding.held),
-        Err(error) => Err(encoding.refused.unwrap_or_else(|| error.into())),
+    match value::to_writer(value, out, limits) {
+        Ok(()) => Ok(scope.leave()),
+        Err(error) => Err(scope.fail().map_or_else(|| error.into(), |refused| *refused)),
     }
 }
 
@@ -138,8 +153,18 @@ impl Adopting {
 }
 
 impl Drop for Adopting {
+    #[inline]
     fn drop(&mut self) {
-        let Some(before) = self.before else { return };
+        if let Some(before) = self.before {
+            Self::give_back(before);
+        }
+    }
+}
+
+impl Adopting {
+    /// Takes off the offer what was added to so many.
+    #[cold]
+    fn give_back(before: usize) {
         let given_back = ADOPTED.try_with(|adopted| {
             let mut adopted = adopted.borrow_mut();
             let before = before.min(adopted.len());
@@ -178,27 +203,27 @@ pub(crate) fn adopt(backend: &Arc<dyn Backend>, token: Token) -> Result<Handle> 
 
 /// Notes a proxy that goes out with the value being encoded, if it may.
 fn hold(handle: &Handle) -> Result<()> {
-    let noted = ENCODING.try_with(|encodings| {
-        let mut encodings = encodings.borrow_mut();
-        let Some(encoding) = encodings.last_mut() else {
-            return Err(Error::Refused(format!(
-                "{handle:?} is a proxy: it can be sent to a server or a process of byproxy, and not be written in another format"
-            )));
-        };
-        let refusal = match encoding.instance {
-            Some(instance) if instance != handle.backend().instance() => format!(
+    let noted = ENCODING.try_with(|encoding| {
+        let refusal = match encoding.bounds.get() {
+            Bounds::Nothing => {
+                return Err(Error::Refused(format!(
+                    "{handle:?} is a proxy: it can be sent to a server or a process of byproxy, and not be written in another format"
+                )));
+            }
+            Bounds::Server(instance) if instance != handle.backend().instance() => format!(
                 "{handle:?} belongs to another server than the object it was to be stored in: store a name or an address instead"
             ),
-            None if handle.backend().address().is_none() => format!(
+            Bounds::Reachable if handle.backend().address().is_none() => format!(
                 "{handle:?} belongs to Manager::embedded() and lives in this process only: use Manager::start() to share it"
             ),
-            _ => {
-                encoding.held.push(handle.clone());
+            Bounds::Server(_) | Bounds::Reachable => {
+                encoding.held.borrow_mut().push(handle.clone());
                 return Ok(());
             }
         };
-        let error = Error::ForeignProxy(refusal.clone());
-        encoding.refused.get_or_insert(error);
+        let first = encoding.refused.take();
+        let first = first.unwrap_or_else(|| Box::new(Error::ForeignProxy(refusal.clone())));
+        encoding.refused.set(Some(first));
         Err(Error::ForeignProxy(refusal))
     });
     noted.unwrap_or_else(|_| Err(ending()))
@@ -227,43 +252,60 @@ fn ending() -> Error {
     Error::Gone("this thread is ending and can pass no more proxies on".to_owned())
 }
 
-/// One entry of [`ENCODING`], taken out again even if the value's `Serialize` panics.
-struct EncodingScope;
+/// One encoding; what it found in [`ENCODING`] is put back even if the value's `Serialize` panics.
+struct EncodingScope {
+    bounds: Bounds,
+    /// How many proxies the encodings around this one had met.
+    held: usize,
+    refused: Option<Box<Error>>,
+}
 
 impl EncodingScope {
     #[inline]
-    fn enter(instance: Option<u128>) -> Option<Self> {
-        let entry = Encoding {
-            instance,
-            held: Vec::new(),
-            refused: None,
-        };
-        let entered = ENCODING.try_with(|encodings| encodings.borrow_mut().push(entry));
-        entered.ok().map(|()| Self)
+    fn enter(bounds: Bounds) -> Option<Self> {
+        let entered = ENCODING.try_with(|encoding| Self {
+            bounds: encoding.bounds.replace(bounds),
+            held: encoding.held.borrow().len(),
+            refused: encoding.refused.take(),
+        });
+        entered.ok()
     }
 
+    /// Ends the encoding well; returns the proxies that it met.
     #[inline]
-    fn leave(self) -> Encoding {
+    fn leave(mut self) -> Vec<Handle> {
+        let left = ENCODING.try_with(|encoding| self.put_back(encoding));
         std::mem::forget(self);
-        Self::pop()
+        left.map(|(held, _)| held).unwrap_or_default()
     }
 
+    /// Puts back what was found; returns what this encoding left.
     #[inline]
-    fn pop() -> Encoding {
-        let entry = ENCODING
-            .try_with(|encodings| encodings.borrow_mut().pop())
-            .ok()
-            .flatten();
-        entry.unwrap_or(Encoding {
-            instance: None,
-            held: Vec::new(),
-            refused: None,
-        })
+    fn put_back(&mut self, encoding: &Encoding) -> (Vec<Handle>, Option<Box<Error>>) {
+        encoding.bounds.set(self.bounds);
+        let mut held = encoding.held.borrow_mut();
+        let met = if held.len() > self.held {
+            held.split_off(self.held)
+        } else {
+            Vec::new()
+        };
+        (met, encoding.refused.replace(self.refused.take()))
+    }
+
+    /// Ends an encoding that failed; tells why a proxy could not go with it, if that was it.
+    #[cold]
+    fn fail(mut self) -> Option<Box<Error>> {
+        let left = ENCODING.try_with(|encoding| self.put_back(encoding));
+        std::mem::forget(self);
+        left.ok().and_then(|(_held, refused)| refused)
     }
 }
 
 impl Drop for EncodingScope {
+    #[cold]
     fn drop(&mut self) {
-        drop(Self::pop());
+        let left = ENCODING.try_with(|encoding| self.put_back(encoding));
+        // Dropped here, when nothing is borrowed: giving a reference back may free an object and run a job.
+        drop(left);
     }
 }
