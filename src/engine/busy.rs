@@ -17,7 +17,7 @@ const RESUMED_MAX: usize = 64;
 impl Engine {
     /// A job is done: its object's contents come back, its caller is answered, the calls that met the object go on.
     pub fn handle_job_done(&self, now: Time, done: JobDone, out: &mut Outputs) {
-        out.clear();
+        out.begin(self.registry().engine);
         match done.finished {
             Finished::Call {
                 object,

@@ -3,7 +3,7 @@
 use super::cell::HANDED_BYTES_MAX;
 use super::free::{no_such_object, poisoned};
 use super::job::panicked;
-use super::object::{Busy, Contents, State, Step, gone};
+use super::object::{Busy, Contents, ObjectSlot, State, Step, gone};
 use super::outputs::{Answer, Immediate, Output, Outputs};
 use super::types::{Caller, ObjectId, SessionId, Ticket, Time};
 use super::{Call, Engine};
@@ -26,7 +26,7 @@ impl Engine {
     /// Does a call: the reply is in `out` at once, or comes as an output later; exactly one, unless the session ends.
     #[inline]
     pub fn handle_call(&self, now: Time, caller: Caller, call: Call<'_>, out: &mut Outputs) {
-        out.clear();
+        out.begin(self.registry().engine);
         let ticket = Ticket {
             caller,
             number: call.number,
@@ -109,7 +109,18 @@ impl Engine {
     }
 
     fn call_object(&self, now: Time, id: ObjectId, call: Checked<'_>, out: &mut Outputs) -> Result<Step, Fault> {
-        let slot = self.registry().get(id).ok_or_else(|| no_such_object(id))?;
+        let slot = out
+            .recent
+            .object(self.registry(), id)
+            .ok_or_else(|| no_such_object(id))?;
+        let done = self.call_slot(now, &slot, call, out);
+        out.recent.keep(slot);
+        done
+    }
+
+    #[inline]
+    fn call_slot(&self, now: Time, slot: &ObjectSlot, call: Checked<'_>, out: &mut Outputs) -> Result<Step, Fault> {
+        let id = slot.id;
         let mut state = slot.state.lock();
         match &mut *state {
             State::Free(contents) => match self.attempt(now, id, contents, call, out) {
@@ -147,10 +158,15 @@ impl Engine {
     }
 
     /// Enters the references that an answer hands over in the session's books; gives them up if the session is ending.
+    #[inline]
     fn hand_over(&self, session: SessionId, handed: &[u64], dropped: &mut Vec<ObjectId>) -> Result<(), Fault> {
         if handed.is_empty() {
             return Ok(());
         }
+        self.hand_over_some(session, handed, dropped)
+    }
+
+    fn hand_over_some(&self, session: SessionId, handed: &[u64], dropped: &mut Vec<ObjectId>) -> Result<(), Fault> {
         if let Some(session) = self.services.sessions.get(session) {
             let mut books = session.lock();
             if !books.ending() {

@@ -1,7 +1,7 @@
 //! The engine: shared objects as state machines, and who holds, awaits and owes what.
 //!
 //! Pure: no socket, no thread, no clock. A driver tells it what happens ([`Engine::handle_call`] and the other `handle_*`), with the
-//! time as a number; it answers with [`Outputs`], and says when it wants to be woken ([`Engine::poll_timeout`]). All methods take
+//! time as a number, which matters where a wait begins or ends and may be any moment that has passed elsewhere; it answers with [`Outputs`], and says when it wants to be woken ([`Engine::poll_timeout`]). All methods take
 //! `&self` and may be called from many threads; operations on one object are linearizable.
 //!
 //! # Locks
@@ -38,6 +38,7 @@ mod manager;
 mod object;
 mod ordered;
 mod outputs;
+mod recent;
 mod registry;
 mod session;
 mod show;
@@ -121,7 +122,7 @@ impl Engine {
 
     /// The client gives up references: so many to each object. What it does not hold is ignored.
     pub fn handle_release(&self, now: Time, session: SessionId, releases: &[(u64, u64)], out: &mut Outputs) {
-        out.clear();
+        out.begin(self.registry().engine);
         let Some(session) = self.services.sessions.get(session) else {
             return;
         };
@@ -140,7 +141,7 @@ impl Engine {
 
     /// Answers every waiter whose deadline is now or was before.
     pub fn handle_timeout(&self, now: Time, out: &mut Outputs) {
-        out.clear();
+        out.begin(self.registry().engine);
         let due = if cfg!(canary = "timeout_off_by_job") {
             Time(now.0.saturating_sub(1))
         } else {
@@ -161,7 +162,7 @@ impl Engine {
     /// A client process is gone: everything it held is given back, every wait of it ended. The second time nothing
     /// happens.
     pub fn handle_session_end(&self, now: Time, session: SessionId, out: &mut Outputs) {
-        out.clear();
+        out.begin(self.registry().engine);
         let Some(books) = self.services.sessions.get(session) else {
             return;
         };
@@ -214,8 +215,8 @@ impl Engine {
         out: &mut Outputs,
         settle: impl FnOnce(&mut Contents, Ticket, &mut Context<'_>),
     ) {
-        out.clear();
-        let session = self.services.sessions.get(ticket.caller.session);
+        out.begin(self.registry().engine);
+        let session = out.recent.session(&self.services.sessions, ticket.caller.session);
         let Some(object) = session.and_then(|session| session.lock().settle(ticket)) else {
             return;
         };
@@ -231,15 +232,18 @@ impl Engine {
         out: &mut Outputs,
         event: impl FnOnce(&mut Contents, &mut Context<'_>),
     ) {
-        let Some(slot) = self.registry().get(object) else {
+        let Some(slot) = out.recent.object(self.registry(), object) else {
             return;
         };
         let mut state = slot.state.lock();
-        let State::Free(contents) = &mut *state else { return };
-        let mut context = self.context(now, object, false, out);
-        if catch_unwind(AssertUnwindSafe(|| event(contents, &mut context))).is_err() {
-            self.poison(now, object, &mut state, out);
+        if let State::Free(contents) = &mut *state {
+            let mut context = self.context(now, object, false, out);
+            if catch_unwind(AssertUnwindSafe(|| event(contents, &mut context))).is_err() {
+                self.poison(now, object, &mut state, out);
+            }
         }
+        drop(state);
+        out.recent.keep(slot);
     }
 
     /// Ends all that a session has in one object.
@@ -257,7 +261,11 @@ impl Engine {
     #[inline]
     fn context<'a>(&'a self, now: Time, object: ObjectId, proxies: bool, out: &'a mut Outputs) -> Context<'a> {
         let Outputs {
-            answer, dropped, queue, ..
+            answer,
+            dropped,
+            queue,
+            recent,
+            ..
         } = out;
         let effects = self.world.effects(answer, dropped, proxies);
         Context {
@@ -267,6 +275,7 @@ impl Engine {
             services: &self.services,
             world: &self.world,
             outputs: queue,
+            recent,
         }
     }
 

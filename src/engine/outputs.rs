@@ -4,6 +4,7 @@
 //! answered at once allocates nothing. Outputs are delivered after the `handle_*` has returned, when no lock of the engine is held.
 
 use super::job::Job;
+use super::recent::Recent;
 use super::types::{Caller, ObjectId, Ticket};
 use byproxy_proto::fault::Fault;
 
@@ -17,6 +18,7 @@ pub struct Outputs {
     pub(super) dropped: Vec<ObjectId>,
     /// References taken for the arguments of the call being handled.
     pub(super) taken: Vec<ObjectId>,
+    pub(super) recent: Recent,
 }
 
 /// Something to do for the driver.
@@ -132,12 +134,31 @@ impl Outputs {
         self.queue.is_empty() && matches!(self.immediate, Immediate::Nothing)
     }
 
+    /// Clears them for an event of this engine.
+    #[inline]
+    pub(super) fn begin(&mut self, engine: u64) {
+        self.clear();
+        self.recent.belong_to(engine);
+    }
+
     /// Forgets the reply and whatever was not drained; buffers keep their capacity unless it is large.
     #[inline]
     pub fn clear(&mut self) {
+        if matches!(self.immediate, Immediate::Fault { .. }) {
+            self.forget_fault();
+        }
         self.immediate = Immediate::Nothing;
-        self.queue.clear();
+        if !self.queue.is_empty() {
+            self.queue.clear();
+        }
         self.answer.clear();
+    }
+}
+
+impl Outputs {
+    #[cold]
+    fn forget_fault(&mut self) {
+        self.immediate = Immediate::Nothing;
     }
 }
 
@@ -148,10 +169,15 @@ impl Answer {
     #[inline]
     pub(super) fn clear(&mut self) {
         if self.result.capacity() > Self::KEPT_BYTES_MAX {
-            self.result = Vec::new();
+            self.give_back();
         }
         self.result.clear();
         self.handed.clear();
+    }
+
+    #[cold]
+    fn give_back(&mut self) {
+        self.result = Vec::new();
     }
 }
 

@@ -3,7 +3,7 @@
 //! Counts are atomics beside the objects' locks, so that storing a proxy of one object in another never locks both. A count that has
 //! reached zero stays there: [`Registry::take`] refuses, and whoever brought it to zero frees the object. Jobs share the registry.
 
-use super::object::{Contents, ObjectSlot};
+use super::object::{Contents, ObjectSlot, State};
 use super::types::ObjectId;
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::value::Kind;
@@ -22,6 +22,8 @@ pub(crate) const OBJECT_BYTES: u64 = 512;
 pub(crate) struct Registry {
     /// The server's name in tokens.
     pub(crate) instance: u128,
+    /// This engine's number among all of the process.
+    pub(crate) engine: u64,
     next_id: AtomicU64,
     /// How many objects there are: the map itself would have to lock all its parts to tell.
     count: AtomicUsize,
@@ -38,6 +40,7 @@ pub(crate) struct Memory {
 
 impl Registry {
     pub(crate) fn new(instance: u128, memory_bytes_max: u64) -> Self {
+        static ENGINES: AtomicU64 = AtomicU64::new(1);
         let memory = Memory {
             used: AtomicU64::new(0),
             limit: memory_bytes_max,
@@ -45,6 +48,7 @@ impl Registry {
         let objects = DashMap::with_hasher(IdHasher::default());
         Self {
             instance,
+            engine: ENGINES.fetch_add(1, Ordering::Relaxed),
             next_id: AtomicU64::new(1),
             count: AtomicUsize::new(0),
             objects,
@@ -128,6 +132,15 @@ impl Registry {
         };
         let before = slot.references.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer);
         before.is_ok_and(|before| before <= times)
+    }
+}
+
+impl Drop for Registry {
+    /// Takes every object's contents away: threads that remember an object keep no more than its place alive.
+    fn drop(&mut self) {
+        for slot in &self.objects {
+            *slot.state.lock() = State::Freed;
+        }
     }
 }
 

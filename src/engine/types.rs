@@ -9,6 +9,9 @@ use std::fmt;
 pub struct Time(pub u64);
 
 impl Time {
+    /// The driver's start: a moment that has passed, where no other is wanted.
+    pub const START: Self = Self(0);
+
     /// The moment that never comes.
     pub const NEVER: Self = Self(u64::MAX);
 

@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::{self, FrameError, HANDSHAKE_BYTES_MAX, PREFIX_BYTES, Request};
+use byproxy_proto::op::Operation;
 
 use super::connection::{Connection, Inbound, READ_BYTES, Role, Source};
 use super::driver::{Driver, Mode, Verdict, encode, session_of};
-use crate::engine::{Call, Caller, LaneId, Outcome, Outputs, ReplyRef, SessionId};
-use byproxy_proto::op::Operation;
+use crate::engine::{Call, Caller, LaneId, Outcome, Outputs, ReplyRef, SessionId, Time};
 
 /// One look at one connection.
 pub(super) struct Visit<'a> {
@@ -47,13 +47,7 @@ impl Visit<'_> {
             let verdict = match &inbound.role {
                 Role::Lane(session) => self.handle_request(session.id, body),
                 Role::Control(session) => self.handle_control(session.id, body),
-                Role::Stranger => match self.driver.greet(self.connection, body, self.replies) {
-                    Ok(role) => {
-                        inbound.role = role;
-                        Verdict::Open
-                    }
-                    Err(fault) => self.refuse(&fault),
-                },
+                Role::Stranger => self.handle_hello(inbound, body),
                 Role::Closed => return (bytes.len(), Verdict::Open),
             };
             if verdict != Verdict::Open {
@@ -75,7 +69,6 @@ impl Visit<'_> {
             session,
             lane: LaneId(self.connection.id),
         };
-        let now = driver.timer.now();
         match Request::read(body) {
             Ok(Request::Call(call)) => {
                 if !self.begin(caller, call.number) {
@@ -100,11 +93,17 @@ impl Visit<'_> {
                     object,
                     arguments,
                 };
+                // Only a call that may wait needs to know when it came.
+                let now = if operation.properties().may_block {
+                    driver.timer.now()
+                } else {
+                    Time::START
+                };
                 driver.engine.handle_call(now, caller, call, self.out);
             }
-            Ok(Request::Confirm { number }) => driver.engine.handle_confirm(now, caller, number, self.out),
-            Ok(Request::Decline { number }) => driver.engine.handle_decline(now, caller, number, self.out),
-            Ok(Request::Release(releases)) => driver.engine.handle_release(now, session, &releases, self.out),
+            Ok(Request::Confirm { number }) => driver.engine.handle_confirm(Time::START, caller, number, self.out),
+            Ok(Request::Decline { number }) => driver.engine.handle_decline(Time::START, caller, number, self.out),
+            Ok(Request::Release(releases)) => driver.engine.handle_release(Time::START, session, &releases, self.out),
             Ok(Request::Goodbye) => return Verdict::Goodbye,
             Ok(Request::Ring { number }) => return self.open_ring(caller, number),
             Err(error @ FrameError::UnknownOperation { call, .. }) => {
@@ -162,10 +161,14 @@ impl Visit<'_> {
     }
 
     /// The control connection carries releases and the goodbye.
+    #[cold]
     fn handle_control(&mut self, session: SessionId, body: &[u8]) -> Verdict {
-        let now = self.driver.timer.now();
         match Request::read(body) {
-            Ok(Request::Release(releases)) => self.driver.engine.handle_release(now, session, &releases, self.out),
+            Ok(Request::Release(releases)) => {
+                self.driver
+                    .engine
+                    .handle_release(Time::START, session, &releases, self.out);
+            }
             Ok(Request::Goodbye) => return Verdict::Goodbye,
             Ok(_) => {
                 return self.refuse(&Fault::new(
@@ -193,7 +196,20 @@ impl Visit<'_> {
         self.driver.deliver(self.out, self.frame);
     }
 
+    /// A connection's first frame: its hello.
+    #[cold]
+    fn handle_hello(&mut self, inbound: &mut Inbound, body: &[u8]) -> Verdict {
+        match self.driver.greet(self.connection, body, self.replies) {
+            Ok(role) => {
+                inbound.role = role;
+                Verdict::Open
+            }
+            Err(fault) => self.refuse(&fault),
+        }
+    }
+
     /// Tells the peer why nothing more is taken from it.
+    #[cold]
     fn refuse(&mut self, fault: &Fault) -> Verdict {
         let reply = ReplyRef {
             number: 0,

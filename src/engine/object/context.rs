@@ -6,6 +6,7 @@ use super::effects::Effects;
 use super::{Contents, TimerKey};
 use crate::engine::job::{Job, Work, World};
 use crate::engine::outputs::{Answer, Output};
+use crate::engine::recent::Recent;
 use crate::engine::session::Sessions;
 use crate::engine::timers::Timers;
 use crate::engine::types::{ObjectId, SessionId, Settings, Ticket, Time};
@@ -39,6 +40,8 @@ pub(crate) struct Context<'a> {
     /// What a job takes with it.
     pub(crate) world: &'a World,
     pub(crate) outputs: &'a mut Vec<Output>,
+    /// What the thread that handles it used last.
+    pub(crate) recent: &'a mut Recent,
 }
 
 /// What all objects share beside the registry: who is connected, who waits until when.
@@ -126,8 +129,8 @@ impl Context<'_> {
     /// [`FaultCode::Gone`] when the session is ending, [`FaultCode::Misuse`] when a delivery under this ticket is open: then nothing may
     /// be granted.
     pub(crate) fn tie(&mut self, tie: Tie, ticket: Ticket) -> Result<(), Fault> {
-        let session = self.services.sessions.get(ticket.caller.session);
-        let mut books = session.as_ref().map(|session| session.lock());
+        let session = self.recent.session(&self.services.sessions, ticket.caller.session);
+        let mut books = session.map(|session| session.lock());
         match books.as_deref_mut().filter(|books| !books.ending()) {
             Some(books) if tie == Tie::Delivery && books.awaits(ticket) => return Err(unsettled()),
             Some(books) => books.tie(tie, self.object, ticket),
@@ -141,8 +144,9 @@ impl Context<'_> {
     ///
     /// # Errors
     /// [`FaultCode::Misuse`]; [`FaultCode::Gone`] when the session has ended.
-    pub(crate) fn check_settled(&self, ticket: Ticket) -> Result<(), Fault> {
-        let session = self.services.sessions.get(ticket.caller.session).ok_or_else(gone)?;
+    pub(crate) fn check_settled(&mut self, ticket: Ticket) -> Result<(), Fault> {
+        let session = self.recent.session(&self.services.sessions, ticket.caller.session);
+        let session = session.ok_or_else(gone)?;
         let awaits = session.lock().awaits(ticket);
         if awaits { Err(unsettled()) } else { Ok(()) }
     }
@@ -159,7 +163,7 @@ impl Context<'_> {
 
     /// Takes one [`Tie::Holding`] out of a session's books.
     pub(crate) fn untie(&mut self, session: SessionId) {
-        if let Some(session) = self.services.sessions.get(session) {
+        if let Some(session) = self.recent.session(&self.services.sessions, session) {
             session.lock().untie(self.object);
         }
     }
