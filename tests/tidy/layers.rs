@@ -111,6 +111,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "tests/versus/limits/ring.rs",
     // Its tests stop, step and kill processes, and scribble over their memory.
     "tests/shm/",
+    "tests/allocations/",
 ];
 
 #[test]
