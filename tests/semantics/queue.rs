@@ -1,7 +1,9 @@
 //! Queues behave as Python's, and lose nothing.
 
 use crate::support::{on_threads, until_waiting};
-use byproxy::{Error, GetError, GetTimeoutError, PutError, PutManyError, PutTimeoutError, TryGetError, TryPutError};
+use byproxy::{
+    Error, GetError, GetTimeoutError, PutError, PutManyError, PutTimeoutError, TryGetError, TryPutError, Value,
+};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -188,6 +190,43 @@ on_every_backend! {
         assert!(matches!(queue.try_get(), Err(TryGetError::ShutDown)));
         assert!(matches!(queue.get_timeout(SHORT), Err(GetTimeoutError::ShutDown)));
         assert!(matches!(queue.receive(), Err(GetError::ShutDown)));
+    }
+
+    fn what_can_not_be_put_comes_back(manager) {
+        let queue = manager.queue::<Value>(0)?;
+        let deep = (0..65).fold(Value::from(1), |inner, _| Value::List(vec![inner]));
+        let Err(PutError::Refused(item, Error::Encode(_))) = queue.put(deep.clone()) else { panic!("it is too deep") };
+        assert_eq!(item, deep);
+        assert_eq!(queue.try_put(deep.clone()).unwrap_err().into_item(), Some(deep.clone()));
+        assert_eq!(queue.put_timeout(deep.clone(), SHORT).unwrap_err().into_item(), Some(deep.clone()));
+        let Err(PutManyError::Refused(rest, _)) = queue.put_many([Value::from(1), deep.clone()]) else { panic!("one is too deep") };
+        assert_eq!(rest, [Value::from(1), deep]);
+        let strings = queue.cast::<String>();
+        let large = "x".repeat(65 << 20);
+        let Err(PutError::Refused(item, Error::TooLarge(_))) = strings.put(large) else { panic!("it is too large") };
+        assert_eq!(item.len(), 65 << 20);
+        assert_eq!(queue.qsize()?, 0);
+    }
+
+    fn very_many_are_put_in_parts(manager) {
+        let queue = manager.queue::<u64>(0)?;
+        queue.put_many(0..10_000)?;
+        queue.put_many(0..0)?;
+        let mut all = Vec::new();
+        while all.len() < 10_000 {
+            all.extend(queue.get_many(10_000)?);
+        }
+        assert!(all.iter().copied().eq(0..10_000), "in order");
+
+        let bounded = manager.queue::<u64>(5_000)?;
+        thread::scope(|scope| {
+            let putter = scope.spawn(|| bounded.put_many(0..10_000));
+            until_waiting(manager, 1);
+            bounded.shutdown()?;
+            let Err(PutManyError::ShutDown(rest)) = putter.join().unwrap() else { panic!("it was shut down") };
+            assert!(rest.into_iter().eq(5_000..10_000), "those that had not gone in");
+            Ok::<(), Error>(())
+        })?;
     }
 
     fn shutdown_wakes_those_who_wait(manager) {

@@ -8,6 +8,8 @@ macro_rules! put_errors {
         $(#[$meta])*
         pub enum $name<T> {
             $( #[doc = $doc] $variant(T), )*
+            /// The item can't be put as it is: it has no encoding, is too large, or holds a proxy of another server. Nothing has changed.
+            Refused(T, Error),
             /// Anything else that can go wrong with a call. The item is gone with it.
             Other(Error),
         }
@@ -16,6 +18,7 @@ macro_rules! put_errors {
             pub(super) fn new(error: Error, item: impl FnOnce() -> T) -> Self {
                 match error {
                     $( Error::$variant => Self::$variant(item()), )*
+                    error if changed_nothing(&error) => Self::Refused(item(), error),
                     error => Self::Other(error),
                 }
             }
@@ -35,6 +38,7 @@ macro_rules! put_errors {
             pub fn into_item(self) -> Option<T> {
                 match self {
                     $( Self::$variant(item) => Some(item), )*
+                    Self::Refused(item, _) => Some(item),
                     Self::Other(_) => None,
                 }
             }
@@ -44,7 +48,7 @@ macro_rules! put_errors {
             fn from(error: $name<T>) -> Self {
                 match error {
                     $( $name::$variant(_) => Self::$variant, )*
-                    $name::Other(error) => error,
+                    $name::Refused(_, error) | $name::Other(error) => error,
                 }
             }
         }
@@ -53,7 +57,7 @@ macro_rules! put_errors {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {
                     $( Self::$variant(_) => fmt::Display::fmt(&Error::$variant, f), )*
-                    Self::Other(error) => fmt::Display::fmt(error, f),
+                    Self::Refused(_, error) | Self::Other(error) => fmt::Display::fmt(error, f),
                 }
             }
         }
@@ -147,15 +151,33 @@ put_errors! {
 pub enum PutManyError<T> {
     /// The queue was shut down before these had gone in; the ones before them are in it.
     ShutDown(Vec<T>),
+    /// One of these can't be put as it is: it has no encoding, is too large, or holds a proxy of another server. None of them has gone
+    /// in; the ones before them are in the queue.
+    Refused(Vec<T>, Error),
     /// Anything else that can go wrong with a call. The items are gone with it.
     Other(Error),
+}
+
+impl<T> PutManyError<T> {
+    pub(super) fn new(error: Error, rest: impl FnOnce() -> Vec<T>) -> Self {
+        match error {
+            Error::ShutDown => Self::ShutDown(rest()),
+            error if changed_nothing(&error) => Self::Refused(rest(), error),
+            error => Self::Other(error),
+        }
+    }
+}
+
+/// Whether the items themselves were refused, before anything was done with them.
+fn changed_nothing(error: &Error) -> bool {
+    matches!(error, Error::Encode(_) | Error::TooLarge(_) | Error::ForeignProxy(_))
 }
 
 impl<T> From<PutManyError<T>> for Error {
     fn from(error: PutManyError<T>) -> Self {
         match error {
             PutManyError::ShutDown(_) => Self::ShutDown,
-            PutManyError::Other(error) => error,
+            PutManyError::Refused(_, error) | PutManyError::Other(error) => error,
         }
     }
 }
@@ -168,7 +190,7 @@ impl<T> fmt::Display for PutManyError<T> {
                 "the queue was shut down before {} of the items had gone in",
                 rest.len()
             ),
-            Self::Other(error) => fmt::Display::fmt(error, f),
+            Self::Refused(_, error) | Self::Other(error) => fmt::Display::fmt(error, f),
         }
     }
 }

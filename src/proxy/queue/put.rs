@@ -4,9 +4,12 @@ use super::{PutError, PutManyError, PutTimeoutError, QueueProxy, TryPutError, el
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::proxy::element::{Element, Forms, IntoElement};
-use byproxy_proto::fault::FaultCode;
+use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::op::{Operation, Wait};
 use std::time::Duration;
+
+/// How many items go with one call: no more than the server takes at once.
+const PART_ITEMS_MAX: usize = 4096;
 
 impl<T: Element> QueueProxy<T> {
     /// Puts an item, and waits for room if the queue has a bound.
@@ -14,7 +17,7 @@ impl<T: Element> QueueProxy<T> {
     /// One round trip, and the wait. Python: `q.put(x)`
     ///
     /// # Errors
-    /// [`PutError::ShutDown`] gives the item back.
+    /// [`PutError::ShutDown`] and [`PutError::Refused`] give the item back.
     ///
     /// # Examples
     ///
@@ -37,7 +40,7 @@ impl<T: Element> QueueProxy<T> {
     /// One round trip. Python: `q.put(x, block=False)`, `q.put_nowait(x)`
     ///
     /// # Errors
-    /// [`TryPutError::Full`] and [`TryPutError::ShutDown`] give the item back.
+    /// [`TryPutError::Full`], [`TryPutError::ShutDown`] and [`TryPutError::Refused`] give the item back.
     ///
     /// # Examples
     ///
@@ -63,7 +66,7 @@ impl<T: Element> QueueProxy<T> {
     /// One round trip, and the wait, which the server counts. Python: `q.put(x, timeout=s)`
     ///
     /// # Errors
-    /// [`PutTimeoutError::Timeout`] and [`PutTimeoutError::ShutDown`] give the item back.
+    /// [`PutTimeoutError::Timeout`], [`PutTimeoutError::ShutDown`] and [`PutTimeoutError::Refused`] give the item back.
     ///
     /// # Examples
     ///
@@ -84,12 +87,13 @@ impl<T: Element> QueueProxy<T> {
             .map_err(|error| PutTimeoutError::new(elapsed(error), || item.into_element()))
     }
 
-    /// Puts items in order, and waits for room for all of them. Items of others may come between those that had to wait.
+    /// Puts items in order, and waits for room for all of them. Items of others may come between those that had to wait, and after
+    /// every 4,096.
     ///
-    /// One round trip, and the wait. Python: none
+    /// One round trip for each 4,096 items, and the wait. Python: none
     ///
     /// # Errors
-    /// [`PutManyError::ShutDown`] gives back the items that had not gone in.
+    /// [`PutManyError::ShutDown`] and [`PutManyError::Refused`] give back the items that had not gone in.
     ///
     /// # Examples
     ///
@@ -104,23 +108,51 @@ impl<T: Element> QueueProxy<T> {
     #[doc(alias = "put_all")]
     pub fn put_many(&self, items: impl IntoIterator<Item = impl IntoElement<T>>) -> Result<(), PutManyError<T>> {
         let items: Vec<_> = items.into_iter().collect();
-        let sent = &(Forms::new(&items), Wait::FOREVER);
-        let put: usize = match self.ask(Operation::QueuePutMany, Wait::FOREVER, sent, codec::value) {
-            Err(Error::ShutDown) => 0,
-            Err(Error::Fault(fault)) if fault.code == FaultCode::ShutDown => {
-                usize::try_from(codec::count_in(&fault.detail)).unwrap_or(usize::MAX)
+        let mut put = 0;
+        loop {
+            let part = items.get(put..).unwrap_or_default();
+            let part = part.get(..PART_ITEMS_MAX).unwrap_or(part);
+            match self.ask(
+                Operation::QueuePutMany,
+                Wait::FOREVER,
+                &(Forms::new(part), Wait::FOREVER),
+                codec::value,
+            ) {
+                Ok(0) if !part.is_empty() => return Err(PutManyError::Other(nothing_put())),
+                Ok(more) => put = items.len().min(put.saturating_add(more)),
+                Err(error) => {
+                    let (more, error) = refusal(error);
+                    put = items.len().min(put.saturating_add(more));
+                    let rest = || items.into_iter().skip(put).map(IntoElement::into_element).collect();
+                    return Err(PutManyError::new(error, rest));
+                }
             }
-            outcome => outcome.map_err(PutManyError::Other)?,
-        };
-        if put >= items.len() {
-            return Ok(());
+            if put == items.len() {
+                return Ok(());
+            }
         }
-        Err(PutManyError::ShutDown(
-            items.into_iter().skip(put).map(IntoElement::into_element).collect(),
-        ))
     }
 
     fn put_within(&self, item: &impl IntoElement<T>, wait: Wait) -> Result<()> {
         self.ask(Operation::QueuePut, wait, &(item.form(), wait), codec::nothing)
     }
+}
+
+/// How many of these items went in before the call was refused, and why it was.
+fn refusal(error: Error) -> (usize, Error) {
+    match error {
+        Error::Fault(fault) if fault.code == FaultCode::ShutDown => {
+            let put = usize::try_from(codec::count_in(&fault.detail)).unwrap_or(usize::MAX);
+            (put, Error::ShutDown)
+        }
+        error => (0, error),
+    }
+}
+
+#[cold]
+fn nothing_put() -> Error {
+    Error::Fault(Fault::new(
+        FaultCode::Malformed,
+        "the server says that it put none of the items, and not why",
+    ))
 }
