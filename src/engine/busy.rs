@@ -35,6 +35,7 @@ impl Engine {
                 let answer = outcome.map(|slot| self.answer_with(&slot));
                 self.answer_later(ticket, answer, out);
             }
+            Finished::Names { ticket, outcome } => self.answer_later(ticket, outcome, out),
             Finished::Collect { ticket, garbage } => self.finish_collect(now, ticket, garbage, out),
             Finished::Resume { object } => self.resume(now, object, out),
             Finished::Nothing => {}

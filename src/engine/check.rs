@@ -35,7 +35,7 @@ impl Engine {
                 .add_object(object, &slot.state.lock(), &self.services.graph)
                 .map_err(|error| format!("object {object}: {error}"))?;
         }
-        for &object in self.names.lock().values() {
+        for &object in self.world.names.lock().values() {
             *census.references.entry(object).or_insert(0) += 1;
         }
         self.services.graph.check()?;

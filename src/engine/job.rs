@@ -1,9 +1,10 @@
 //! Jobs: work that is too long for a call, with everything it works on in its hands.
 //!
 //! A job holds the contents of its object (which is Busy meanwhile) or contents that nobody can reach any more, and the registry, whose
-//! counts are atomics. It locks no object and asks no session; what it did takes effect when the driver brings its [`JobDone`] back.
+//! counts are atomics, and the names. It locks no object and asks no session; what it did takes effect when the driver brings its [`JobDone`] back.
 
 use super::collect;
+use super::names::{self, Names};
 use super::object::{Contents, Effects};
 use super::outputs::Answer;
 use super::registry::Registry;
@@ -34,6 +35,7 @@ pub struct JobDone {
 pub(super) struct World {
     pub(super) registry: Arc<Registry>,
     pub(super) settings: Settings,
+    pub(super) names: Arc<Names>,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub(super) enum Work {
     Release { references: HashMap<ObjectId, u64> },
     /// Finds the objects that nobody can reach any more.
     Collect { ticket: Ticket },
+    /// Lists the names of objects.
+    Names { ticket: Ticket },
     /// Nothing but the way back into the engine: an object's queued calls go on there.
     Resume { object: ObjectId },
     /// Nothing but the way back into the engine: these are to be freed there.
@@ -90,6 +94,10 @@ pub(super) enum Finished {
     Collect {
         ticket: Ticket,
         garbage: Vec<(ObjectId, Contents)>,
+    },
+    Names {
+        ticket: Ticket,
+        outcome: Result<Answer, Fault>,
     },
     Resume {
         object: ObjectId,
@@ -128,6 +136,11 @@ impl Job {
                 ticket,
                 garbage: collect::garbage(&world.registry),
             },
+            Work::Names { ticket } => {
+                let mut answer = Answer::default();
+                let outcome = names::list(&world, &mut answer).map(|()| answer);
+                Finished::Names { ticket, outcome }
+            }
             Work::Resume { object } => Finished::Resume { object },
             Work::Free { orphans: left } => {
                 orphans = left;

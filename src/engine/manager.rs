@@ -6,7 +6,7 @@ use super::job::{Job, LongCall, Work, panicked};
 use super::object::{Contents, ObjectSlot, State, Step};
 use super::outputs::{Answer, Output, Outputs};
 use super::types::{ObjectId, Ticket, Time};
-use super::{Engine, show};
+use super::{Engine, names, show};
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::op::{Items, ManagerOp};
 use byproxy_proto::value::{self, Kind, Raw};
@@ -32,7 +32,7 @@ impl Engine {
                 return self.create(Kind(kind), name, contents, call, out);
             }
             ManagerOp::Open { name } => self.open(name, out),
-            ManagerOp::Names {} => self.names(out)?,
+            ManagerOp::Names {} => return self.names(call.ticket, out),
             ManagerOp::Remove { name } => self.remove(name, out),
             ManagerOp::Adopt { objects } => self.adopt(objects, out)?,
             ManagerOp::Stats {} => self.write_stats(&mut out.answer.result),
@@ -110,7 +110,7 @@ impl Engine {
                 fault
             });
         };
-        let mut names = self.names.lock();
+        let mut names = self.world.names.lock();
         match names.entry(name.to_owned()) {
             Entry::Vacant(vacant) => match self.registry().add(contents, 2, objects_max) {
                 Ok(slot) => {
@@ -158,7 +158,7 @@ impl Engine {
 
     /// The object of a name, with a reference taken.
     fn find(&self, name: &str) -> Option<Arc<ObjectSlot>> {
-        let names = self.names.lock();
+        let names = self.world.names.lock();
         self.take_slot(*names.get(name)?)
     }
 
@@ -174,32 +174,17 @@ impl Engine {
         }
     }
 
-    fn names(&self, out: &mut Outputs) -> Result<(), Fault> {
-        let names: Vec<(String, ObjectId)> = self
-            .names
-            .lock()
-            .iter()
-            .map(|(name, &object)| (name.clone(), object))
-            .collect();
-        let bytes: usize = names.iter().map(|(name, _)| name.len() + 16).sum();
-        self.effects(false, out).room(bytes)?;
-        let kind = |object| self.registry().get(object).map(|slot| slot.kind);
-        let listed: Vec<(String, Kind)> = names
-            .into_iter()
-            .filter_map(|(name, object)| Some((name, kind(object)?)))
-            .collect();
-        let result = &mut out.answer.result;
-        value::write_list_header(result, listed.len());
-        for (name, kind) in listed {
-            value::write_list_header(result, 2);
-            value::write_str(result, &name);
-            value::write_str(result, kind.name().unwrap_or("unknown"));
+    fn names(&self, ticket: Ticket, out: &mut Outputs) -> Result<Step, Fault> {
+        if self.world.names.lock().len() > self.settings().small_steps {
+            let job = Job::new(self.world.clone(), Work::Names { ticket });
+            out.queue.push(Output::Job(job));
+            return Ok(Step::Waits);
         }
-        Ok(())
+        names::list(&self.world, &mut out.answer).map(|()| Step::Done)
     }
 
     fn remove(&self, name: &str, out: &mut Outputs) {
-        let removed = self.names.lock().remove(name);
+        let removed = self.world.names.lock().remove(name);
         value::write_bool(&mut out.answer.result, removed.is_some());
         out.dropped.extend(removed);
     }

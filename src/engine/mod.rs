@@ -35,6 +35,7 @@ mod collect;
 mod free;
 mod job;
 mod manager;
+mod names;
 mod object;
 mod ordered;
 mod outputs;
@@ -56,9 +57,7 @@ pub use types::{Call, Caller, LaneId, ObjectId, Peer, SessionId, Settings, Stats
 use byproxy_proto::fault::{Fault, FaultCode};
 use job::{Work, World};
 use object::{Contents, Context, Effects, Services, State};
-use parking_lot::Mutex;
 use registry::Registry;
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,8 +67,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Engine {
     world: World,
     services: Services,
-    /// Names of objects; each holds a reference.
-    names: Mutex<BTreeMap<String, ObjectId>>,
     next_session: AtomicU64,
 }
 
@@ -78,9 +75,12 @@ impl Engine {
     pub fn new(instance: u128, settings: Settings) -> Self {
         let registry = Arc::new(Registry::new(instance, settings.memory_bytes_max));
         Self {
-            world: World { registry, settings },
+            world: World {
+                registry,
+                settings,
+                names: Arc::default(),
+            },
             services: Services::default(),
-            names: Mutex::default(),
             next_session: AtomicU64::new(1),
         }
     }
@@ -198,7 +198,7 @@ impl Engine {
             sessions: sessions.len() as u64,
             waiters: self.services.waiting.load(Ordering::Relaxed) as u64,
             bytes: self.registry().memory.used(),
-            names: self.names.lock().len() as u64,
+            names: self.world.names.lock().len() as u64,
         }
     }
 

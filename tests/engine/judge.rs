@@ -261,7 +261,11 @@ impl Simulator {
                     _ => Order::Priority,
                 };
                 Object::Queue(
-                    QueueModel::new(order, as_int(&parts[1]).unwrap_or(0)),
+                    QueueModel::new(
+                        order,
+                        as_int(&parts[1]).unwrap_or(0),
+                        self.engine.settings().small_steps,
+                    ),
                     order == Order::Priority,
                 )
             }

@@ -70,6 +70,7 @@ macro_rules! operations {
             /// assert_eq!(Operation::from_code(0x103), Some(Operation::ListPop));
             /// assert_eq!(Operation::from_code(0xffff), None);
             /// ```
+            #[inline]
             pub const fn from_code(code: u16) -> Option<Self> {
                 match (code >> 8, code & 0xff) {
                     $($( ($high, $low) => Some(Operation::$variant), )*)*
@@ -82,6 +83,7 @@ macro_rules! operations {
             /// ```
             /// assert_eq!(byproxy_proto::op::Operation::ListPop.name(), "list.pop");
             /// ```
+            #[inline]
             pub const fn name(self) -> &'static str {
                 match self { $($( Operation::$variant => $name, )*)* }
             }
@@ -105,6 +107,7 @@ macro_rules! operations {
             ///
             /// assert_eq!((Operation::ListAppend.levels(), Operation::ListExtend.levels()), (1, 2));
             /// ```
+            #[inline]
             pub const fn levels(self) -> u32 {
                 match self {
                     Operation::Create
@@ -126,6 +129,7 @@ macro_rules! operations {
             /// assert!(changing.clone().any(|&operation| operation == Operation::ListAppend));
             /// assert!(changing.clone().all(|&operation| operation != Operation::ListGet));
             /// ```
+            #[inline]
             pub const fn properties(self) -> Properties {
                 match self {
                     $($( Operation::$variant => {
@@ -256,8 +260,8 @@ operations! {
     queue = 3 {
         /// Adds an item, waiting for room.
         QueuePut = 0, "queue.put", mutates, may_block;
-        /// Adds items in order, waiting for room, and returns how many went in.
-        QueuePutMany = 1, "queue.put_many", mutates, may_block, may_be_long;
+        /// Adds items in order, the first 4,096 if there are more, waiting for room, and returns how many went in.
+        QueuePutMany = 1, "queue.put_many", mutates, may_block;
         /// Removes and returns the next item, waiting for one.
         QueueGet = 2, "queue.get", mutates, may_block, delivers;
         /// Removes and returns up to so many items, waiting for the first.

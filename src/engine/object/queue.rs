@@ -6,7 +6,7 @@
 //! place, even if that exceeds the maxsize; whoever waits for items gets it from there, in order.
 //!
 //! - Getters, putters and joiners wait first in, first out. `put_many` puts in as many as there is room for at once, then waits with the
-//!   rest; `get_many` waits for the first item and takes what is there and fits a reply.
+//!   rest; of more than a call may touch it takes the first, and the answer says how many those were. `get_many` waits for the first item and takes what is there and fits a reply.
 //! - `shutdown` as in Python 3.13: no more puts; gets go on until nothing waits, then are refused. An immediate one also discards what
 //!   waits (that counts as done), and later whatever comes back.
 //! - `join` waits until every item put is done, or nobody is left who would do it: see [`books`].
@@ -246,7 +246,9 @@ impl QueueObject {
             many: true,
         };
         self.check_open().map_err(|fault| offer.fault(fault))?;
-        offer.rest = context.effects.cells(items.iter())?.into();
+        // A queue never leaves as a job, because its clients' events come to it at any moment: so one call puts only so many.
+        let items = items.iter().take(context.effects.settings.small_steps);
+        offer.rest = context.effects.cells(items)?.into();
         self.refers |= context.effects.proxies;
         if offer.rest.len() as u64 > self.room() && !wait.is_try() {
             // It waits before anything goes in, so that a wait that is refused has changed nothing.

@@ -152,3 +152,44 @@ fn stats_ping_show_and_shutdown() {
     assert_eq!(driver.call(session, Op::Shutdown, 0, &NOTHING), Ok(Value::None));
     assert!(driver.shutdown);
 }
+
+#[test]
+fn very_many_names_are_listed_as_a_job() {
+    let mut driver = Driver::with_steps(10);
+    let session = driver.session();
+    let names: Vec<String> = (0..35).map(|number| format!("list {number:02}")).collect();
+    for name in &names {
+        driver.create(session, Kind::LIST, Some(name), &NOTHING);
+    }
+    let asked = driver.send(session, Operation::Names, 0, &NOTHING);
+    assert_eq!(driver.jobs.len(), 1, "more than a call may touch");
+    // What comes and goes before the job has begun is seen by it.
+    driver.call(session, Operation::Remove, 0, &("list 07",)).unwrap();
+    driver.run_jobs();
+    let (listed, handed) = driver.answers.remove(&asked).unwrap().unwrap();
+    let expected: Vec<Value> = names
+        .iter()
+        .filter(|name| *name != "list 07")
+        .map(|name| Value::List(vec![value(name.as_str()), value("list")]))
+        .collect();
+    assert_eq!((listed, handed), (Value::List(expected), Vec::new()));
+    driver.check();
+}
+
+#[test]
+fn a_list_of_names_that_is_over_the_limit_of_a_reply_is_refused() {
+    let mut driver = Driver::with(Settings {
+        small_steps: 10,
+        reply_bytes_max: 400,
+        ..Settings::default()
+    });
+    let session = driver.session();
+    for number in 0..30 {
+        driver.create(session, Kind::LIST, Some(&format!("list {number:02}")), &NOTHING);
+    }
+    let asked = driver.send(session, Operation::Names, 0, &NOTHING);
+    driver.run_jobs();
+    let refused = driver.answers.remove(&asked).unwrap().unwrap_err();
+    assert_eq!(refused.code, FaultCode::TooLarge);
+    driver.check();
+}

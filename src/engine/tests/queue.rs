@@ -403,3 +403,19 @@ fn task_done_may_come_before_the_confirm_it_follows() {
         assert_eq!(code(answer), FaultCode::WorkerDied, "dies first: {dies_first}");
     }
 }
+
+#[test]
+fn a_put_of_many_takes_no_more_than_a_call_may_touch() {
+    let mut driver = Driver::with_steps(10);
+    let me = driver.session();
+    let queue = driver.create(me, Kind::QUEUE, None, &(0, 0));
+    let many: Vec<u64> = (0..100).collect();
+    assert_eq!(driver.call(me, QueuePutMany, queue, &(&many, FOREVER)), Ok(value(10)));
+    assert_eq!(driver.call(me, QueueQsize, queue, &NOTHING), Ok(value(10)));
+    assert_eq!(
+        driver.call(me, QueueGet, queue, &(TRY,)),
+        Ok(value(0)),
+        "the first of them"
+    );
+    driver.check();
+}

@@ -20,6 +20,8 @@ pub(crate) enum Order {
 pub(crate) struct QueueModel {
     order: Order,
     maxsize: usize,
+    /// How many items one call puts at most.
+    many_max: usize,
     waiting: Vec<Item>,
     flights: Vec<(Ticket, Vec<Item>)>,
     leases: Vec<Lease>,
@@ -83,10 +85,11 @@ enum Fate {
 type Replies = Vec<(Ticket, Expected)>;
 
 impl QueueModel {
-    pub(crate) fn new(order: Order, maxsize: i64) -> Self {
+    pub(crate) fn new(order: Order, maxsize: i64, many_max: usize) -> Self {
         Self {
             order,
             maxsize: usize::try_from(maxsize).unwrap_or(0),
+            many_max,
             waiting: Vec::new(),
             flights: Vec::new(),
             leases: Vec::new(),
@@ -123,7 +126,7 @@ impl QueueModel {
                     ticket,
                     wait,
                     Want::Put {
-                        rest: items(new),
+                        rest: items(new).into_iter().take(self.many_max).collect(),
                         accepted: 0,
                         many: true,
                     },
