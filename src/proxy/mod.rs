@@ -23,13 +23,20 @@ pub use queue::{
 
 use crate::backend::thread_number;
 use crate::codec;
+use crate::error::Error;
 use crate::handle::Handle;
+use byproxy_proto::fault::FaultCode;
 use byproxy_proto::op::{Operation, Wait};
 use std::fmt;
 use std::time::Duration;
 
 /// How much of an object `Display` shows, in bytes.
 const SHOWN_BYTES_MAX: u64 = 64 << 10;
+
+/// Whether the server refused because a stored value is of another type. Reading that value then brings it back.
+fn is_wrong_type(error: &Error) -> bool {
+    matches!(error, Error::Fault(fault) if fault.code == FaultCode::WrongType)
+}
 
 /// Declares a proxy type with everything that does not depend on its noun.
 macro_rules! proxy {

@@ -47,6 +47,16 @@ on_every_backend! {
         assert_eq!(numbers.items()?, [(2, 7)]);
     }
 
+    fn what_is_no_integer_comes_back_from_an_addition(manager) {
+        let list = manager.list_from::<Value>([Value::from("Ada"), Value::from(u128::MAX)])?;
+        assert_eq!(returned(list.cast::<u32>().fetch_add(0, 1).unwrap_err()).decode::<String>()?, "Ada");
+        let names = manager.dict_from::<u8, String>([(1, "Ada")])?;
+        assert_eq!(returned(names.cast::<u8, u32>().fetch_add(1, 1).unwrap_err()).decode::<String>()?, "Ada");
+        assert_eq!(names.get(1)?.as_deref(), Some("Ada"));
+        let Err(Error::Overflow(message)) = list.cast::<u64>().fetch_add(1, 1) else { panic!("it is an integer") };
+        assert!(message.contains("too large to be added to"), "{message}");
+    }
+
     fn a_queue_gives_a_taken_item_back(manager) {
         let names = manager.queue::<String>(0)?;
         let numbers = names.cast::<u32>();

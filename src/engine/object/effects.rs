@@ -132,7 +132,7 @@ impl Effects<'_> {
     /// Adds to the integer in a cell and returns what it was.
     ///
     /// # Errors
-    /// [`FaultCode::WrongType`] and [`FaultCode::Overflow`].
+    /// [`FaultCode::WrongType`] and [`FaultCode::Overflow`], the latter also for an integer beyond an `i128`.
     pub(crate) fn add_to(
         &mut self,
         cell: &mut Cell,
@@ -140,10 +140,7 @@ impl Effects<'_> {
         bounds: &RangeInclusive<i128>,
     ) -> Result<i128, Fault> {
         let raw = Raw::assume_checked(cell.bytes());
-        let old = raw.as_int().ok_or_else(|| {
-            let message = format!("only integers can be added to, and this is {}", raw.type_name());
-            Fault::new(FaultCode::WrongType, message)
-        })?;
+        let old = raw.as_int().ok_or_else(|| no_addend(raw))?;
         let sum = self.cell_of_int(sum(old, delta, bounds)?)?;
         self.discard(std::mem::replace(cell, sum));
         Ok(old)
@@ -278,6 +275,17 @@ pub(crate) fn sum(old: i128, delta: i128, bounds: &RangeInclusive<i128>) -> Resu
             let message = format!("{old} + {delta} is outside {} to {}", bounds.start(), bounds.end());
             Fault::new(FaultCode::Overflow, message)
         })
+}
+
+/// Why a value can't be added to.
+#[cold]
+fn no_addend(raw: Raw<'_>) -> Fault {
+    if raw.type_name() == "int" {
+        let message = format!("{raw} is too large to be added to: sums are reckoned with 127 bits and a sign");
+        return Fault::new(FaultCode::Overflow, message);
+    }
+    let message = format!("only integers can be added to, and this is {}", raw.type_name());
+    Fault::new(FaultCode::WrongType, message)
 }
 
 #[cold]

@@ -3,8 +3,8 @@
 use super::DictProxy;
 use crate::codec::{self, Seen};
 use crate::error::{Error, Result};
-use crate::proxy::BackOff;
 use crate::proxy::element::{Element, Integer, IntoElement, negated};
+use crate::proxy::{BackOff, is_wrong_type};
 use byproxy_proto::op::Operation;
 use byproxy_proto::value::{self, Limits, Raw};
 use serde::Serialize;
@@ -52,7 +52,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
 
     /// Replaces a key's value if it equals an expected one, and tells whether it did.
     ///
-    /// Equal means `==` on this side; a key that is not there equals nothing, see [`try_insert`](Self::try_insert). One round trip if the
+    /// Equal means the same bytes, so that a NaN equals itself, or `==` on this side; a key that is not there equals nothing, see [`try_insert`](Self::try_insert). One round trip if the
     /// value was written as the expected one is, else up to three. Python: none
     ///
     /// # Examples
@@ -80,7 +80,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
 
     /// Removes a key if its value equals an expected one, and tells whether it did.
     ///
-    /// Equal means `==` on this side. One round trip if the value was written as the expected one is, else up to three. Python: none
+    /// Equal means the same bytes, or `==` on this side. One round trip if the value was written as the expected one is, else up to three. Python: none
     ///
     /// # Examples
     ///
@@ -152,7 +152,8 @@ impl<K: Element, V: Integer> DictProxy<K, V> {
     /// # Errors
     /// [`Error::Overflow`](crate::Error::Overflow) if the sum would not fit the type; the value is as it was.
     /// [`Error::KeyMissing`](crate::Error::KeyMissing) if the dict does not have the key: see
-    /// [`fetch_add_from`](Self::fetch_add_from).
+    /// [`fetch_add_from`](Self::fetch_add_from). [`Error::WrongType`](crate::Error::WrongType) with the value, fetched by another round
+    /// trip, if it is no integer.
     ///
     /// # Examples
     ///
@@ -218,11 +219,15 @@ impl<K: Element, V: Integer> DictProxy<K, V> {
     }
 
     fn add(&self, key: &impl IntoElement<K>, delta: i128, initial: Option<i128>) -> Result<V> {
-        self.ask(
-            Operation::DictFetchAdd,
-            &(key.form(), delta, V::LOWEST, V::HIGHEST, initial),
-            codec::value,
-        )
+        let sent = &(key.form(), delta, V::LOWEST, V::HIGHEST, initial);
+        let outcome = self.ask(Operation::DictFetchAdd, sent, codec::value);
+        // What is no integer comes back as from any other method: by reading it.
+        outcome.or_else(|error| {
+            if is_wrong_type(&error) {
+                self.ask(Operation::DictGet, &(key.form(),), codec::option::<V>)?;
+            }
+            Err(error)
+        })
     }
 }
 

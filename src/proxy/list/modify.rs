@@ -3,9 +3,9 @@
 use super::ListProxy;
 use crate::codec::{self, Seen};
 use crate::error::Result;
-use crate::proxy::BackOff;
 use crate::proxy::call::list;
 use crate::proxy::element::{Element, Integer, IntoElement, negated};
+use crate::proxy::{BackOff, is_wrong_type};
 use byproxy_proto::op::Operation;
 use byproxy_proto::value::Raw;
 use serde::Serialize;
@@ -78,7 +78,7 @@ impl<T: Element> ListProxy<T> {
 
     /// Replaces the item at an index if it equals an expected one, and tells whether it did.
     ///
-    /// Equal means `==` on this side. One round trip if the item was written as the expected one is, else up to three.
+    /// Equal means the same bytes, so that a NaN equals itself, or `==` on this side. One round trip if the item was written as the expected one is, else up to three.
     /// Python: none
     ///
     /// # Errors
@@ -127,7 +127,9 @@ impl<T: Integer> ListProxy<T> {
     /// One round trip. Python: none; `l[i] += n` loses updates
     ///
     /// # Errors
-    /// [`Error::Overflow`](crate::Error::Overflow) if the sum would not fit the type; the item is as it was. [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
+    /// [`Error::Overflow`](crate::Error::Overflow) if the sum would not fit the type; the item is as it was.
+    /// [`Error::WrongType`](crate::Error::WrongType) with the item, fetched by another round trip, if it is no integer.
+    /// [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
     ///
     /// # Examples
     ///
@@ -170,10 +172,14 @@ impl<T: Integer> ListProxy<T> {
     }
 
     fn add(&self, index: i64, delta: i128) -> Result<T> {
-        self.ask(
-            Operation::ListFetchAdd,
-            &(index, delta, T::LOWEST, T::HIGHEST),
-            codec::value,
-        )
+        let sent = &(index, delta, T::LOWEST, T::HIGHEST);
+        let outcome = self.ask(Operation::ListFetchAdd, sent, codec::value);
+        // What is no integer comes back as from any other method: by reading it.
+        outcome.or_else(|error| {
+            if is_wrong_type(&error) {
+                self.get(index)?;
+            }
+            Err(error)
+        })
     }
 }
