@@ -154,6 +154,10 @@ on_every_backend! {
         list.repeat(-1)?;
         assert_eq!(list.len()?, 0);
         list.append(1)?;
+        let pair = manager.list_from::<u32>([1, 2])?;
+        let twice = pair.repeated(2)?;
+        assert_eq!((twice.to_vec()?, pair.to_vec()?), (vec![1, 2, 1, 2], vec![1, 2]));
+        assert!(pair.repeated(0)?.is_empty()? && pair.repeated(-1)?.is_empty()?);
         assert!(list.repeat(i64::MAX).is_err(), "no server has room for that");
         assert_eq!(list.to_vec()?, [1], "and nothing changed");
     }

@@ -508,6 +508,27 @@ impl<T: Element> ListProxy<T> {
         Ok(copy)
     }
 
+    /// Creates another shared list: these items, so many times over; none for zero or less.
+    ///
+    /// Two round trips; the items are copied on the server in one step. Python: `l * n`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let list = manager.list_from::<u32>([1, 2])?;
+    /// assert_eq!(list.repeated(2)?.to_vec()?, [1, 2, 1, 2]);
+    /// assert_eq!(list.to_vec()?, [1, 2]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "*")]
+    #[doc(alias = "__mul__")]
+    pub fn repeated(&self, times: i64) -> Result<Self> {
+        let copy = self.copy()?;
+        copy.repeat(times)?;
+        Ok(copy)
+    }
+
     /// Returns all items, as they were at one moment.
     ///
     /// One round trip. When the items together exceed a reply, the server copies the list in one step and the copy is fetched in chunks,
