@@ -22,14 +22,22 @@ fn refusal(path: &Path) -> String {
 #[test]
 fn the_socket_is_ours_alone_and_so_is_a_directory_made_for_it() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("new/deep/socket");
+    let path = directory.path().join("new/socket");
     let server = listen(&path).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
-    assert_eq!(mode(&directory.path().join("new")), 0o700);
     drop(server);
     assert!(!path.exists());
+}
+
+#[test]
+fn a_path_of_which_more_than_a_directory_is_missing_is_refused_and_nothing_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("mistyped");
+    let text = refusal(&missing.join("deep/socket"));
+    assert!(text.contains(&format!("no directory {},", missing.display())), "{text}");
+    assert!(!missing.exists());
 }
 
 #[test]

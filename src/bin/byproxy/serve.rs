@@ -7,7 +7,8 @@ use std::io::Write as _;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Where to listen, such as `unix:/run/app/app.sock`; without it a private folder is made and its address printed.
+    /// Where to listen, such as `unix:/run/app/app.sock`; without it a private folder is made and its address printed. The last folder of
+    /// the path is made, for this user only, if it is not there; the others must be.
     #[arg(long, value_name = "ADDRESS", env = "BYPROXY_LISTEN")]
     listen: Option<Address>,
     /// Worker threads; half the cores unless said otherwise.

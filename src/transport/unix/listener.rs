@@ -25,6 +25,11 @@ pub(crate) enum ListenError {
     /// Another server has it.
     #[error("a server is already running at {path}, held by pid {pid}: connect to it, stop it, or choose another path")]
     AlreadyRunning { path: PathBuf, pid: String },
+    /// The directory that the socket's own is in is not there: a mistyped path, most likely.
+    #[error(
+        "there is no directory {missing}, so {path} can't be made: check the path, or create it (only the last directory of a path is made)"
+    )]
+    NoDirectory { path: PathBuf, missing: PathBuf },
     /// The directory belongs to somebody else.
     #[error(
         "the directory {path} belongs to user {owner}, not to us (user {user}): choose one of your own, which may be a new one"
@@ -117,18 +122,25 @@ impl Drop for Listener {
     }
 }
 
-/// Makes sure that the socket's directory is there, is ours, and that nobody else can write to it.
+/// Makes sure that the socket's directory is there, for which its last level may be made, is ours, and that nobody else can write to it.
 fn prepare_directory(path: &Path) -> Result<(), ListenError> {
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     if !directory.exists() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(system("create", directory))?;
+        match DirBuilder::new().mode(0o700).create(directory) {
+            Ok(()) => {}
+            // Another server was faster.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(ListenError::NoDirectory {
+                    path: directory.to_owned(),
+                    missing: first_missing(directory),
+                });
+            }
+            Err(error) => return Err(system("create", directory)(error)),
+        }
     }
     let metadata = directory.metadata().map_err(system("look at", directory))?;
     let user = rustix::process::geteuid().as_raw();
@@ -146,6 +158,18 @@ fn prepare_directory(path: &Path) -> Result<(), ListenError> {
         });
     }
     Ok(())
+}
+
+/// The outermost directory of a path that is not there.
+fn first_missing(path: &Path) -> PathBuf {
+    let mut missing = path;
+    while let Some(parent) = missing
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty() && !parent.exists())
+    {
+        missing = parent;
+    }
+    missing.to_owned()
 }
 
 /// Takes the lock file, which says who has the path.
