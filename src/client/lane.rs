@@ -263,7 +263,9 @@ impl Lane {
                 }
                 Err(error) => return Err(LaneError::Lost(closed(&error.to_string()))),
             }
-            skip_doorbells(input);
+            if self.stream.connected().is_some_and(Connected::has_ring) {
+                skip_doorbells(input);
+            }
             let lost = |error: FrameError| LaneError::Lost(format!("the server's reply can't be read: {error}"));
             if let Some(body) = frame::split(input, limit).map_err(lost)? {
                 let length = PREFIX_BYTES + body.len();

@@ -166,6 +166,12 @@ impl Connection {
         self.wire.served()?.ring()
     }
 
+    /// Whether there ever was a ring, so that there may be doorbells.
+    #[cold]
+    pub(super) fn had_ring(&self) -> bool {
+        self.wire.served().is_some_and(|served| served.any_ring().is_some())
+    }
+
     /// Says where the call that is being handled came from.
     #[inline]
     pub(super) fn came_from(&self, source: Source) {

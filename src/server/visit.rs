@@ -40,7 +40,7 @@ impl Visit<'_> {
                 Err(error) => return (bytes.len(), self.refuse(&error.into())),
             };
             rest = rest.get(PREFIX_BYTES + body.len()..).unwrap_or_default();
-            if body.is_empty() && matches!(inbound.role, Role::Lane(_)) {
+            if body.is_empty() && self.connection.had_ring() {
                 // A doorbell: what it is about is in the ring.
                 continue;
             }

@@ -144,6 +144,12 @@ impl Connected {
         self.on_ring.load(Ordering::Relaxed)
     }
 
+    /// Whether there ever was a ring, so that there may be doorbells.
+    #[inline]
+    pub(crate) fn has_ring(&self) -> bool {
+        self.ring.get().is_some()
+    }
+
     /// From here on requests take the ring whose descriptor has come, or the one there was. False if it can't be mapped: then everything
     /// stays as it is.
     pub(crate) fn go_on_in_ring(&self, descriptor: Option<OwnedFd>) -> bool {
@@ -153,9 +159,8 @@ impl Connected {
         {
             let _ = self.ring.set(ring);
         }
-        let has_ring = self.ring.get().is_some();
-        self.on_ring.store(has_ring, Ordering::Relaxed);
-        has_ring
+        self.on_ring.store(self.has_ring(), Ordering::Relaxed);
+        self.has_ring()
     }
 
     /// Reads from the socket, and the descriptor that comes along, if one does.
