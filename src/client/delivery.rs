@@ -1,9 +1,15 @@
 //! The moment at which items change hands.
 
+use byproxy_proto::op::{Operation, Wait};
+
 use super::Remote;
 use super::lane::Buffers;
 use super::pool::Taken;
+use crate::backend::Request;
 use crate::error::{Error, Result};
+
+/// No arguments: an empty List value.
+const NOTHING: [u8; 2] = [7, 0];
 
 /// Items that were received and belong to the server until they are confirmed. Dropped open, as when reading them unwinds, it
 /// declines them: they go back to where they were.
@@ -41,8 +47,18 @@ impl Drop for Delivery<'_, '_> {
                 self.lane.send(self.buffers)
             });
             if let Err(error) = declined {
-                self.remote.end(error.reason());
+                return self.remote.end(error.reason());
             }
+            // Nobody answers a decline, and the next call may take another lane: the items are back where they were once this one has
+            // made a round trip. It fails only with the session, which says so to whoever calls next.
+            let ping = Request {
+                operation: Operation::Ping,
+                object: 0,
+                arguments: &NOTHING,
+                wait: Wait::TRY,
+            };
+            let _ = self.remote.exchange(self.lane, &ping, self.buffers);
+            self.lane.consume();
         }
     }
 }
