@@ -347,7 +347,7 @@ fn unexpected(what: &str, bytes: &[u8]) -> Error {
 }
 
 #[cold]
-fn malformed(reason: impl fmt::Display) -> Error {
+pub(crate) fn malformed(reason: impl fmt::Display) -> Error {
     Error::Fault(Fault::new(FaultCode::Malformed, reason))
 }
 
@@ -356,11 +356,11 @@ fn checked(bytes: &[u8]) -> Result<Raw<'_>> {
 }
 
 /// This thread's buffer while a call uses it; a call made meanwhile gets another.
-struct Buffer(Vec<u8>);
+pub(crate) struct Buffer(pub(crate) Vec<u8>);
 
 impl Buffer {
     #[inline]
-    fn take() -> Self {
+    pub(crate) fn take() -> Self {
         let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
         buffer.clear();
         Self(buffer)

@@ -7,6 +7,7 @@ use crate::codec::Returned;
 use crate::process::{ChildFailed, SpawnError};
 use byproxy_proto::address::{Address, AddressError};
 use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::op::Operation;
 use byproxy_proto::value::{DecodeError, EncodeError, Value};
 use std::fmt;
 use std::io;
@@ -274,6 +275,29 @@ impl From<EncodeError> for Error {
 }
 
 impl Error {
+    /// What a call answers that was in a frame with others, when this came of the frame.
+    pub(crate) fn of_one(&self, operation: Operation) -> Self {
+        let again = |source: &io::Error| io::Error::new(source.kind(), source.to_string());
+        match self {
+            Self::OutcomeUnknown { reason, .. } if operation.properties().mutates => Self::OutcomeUnknown {
+                operation: operation.name(),
+                reason: reason.clone(),
+            },
+            Self::OutcomeUnknown { reason, .. } | Self::Gone(reason) => Self::Gone(reason.clone()),
+            Self::TooLarge(message) => Self::TooLarge(message.clone()),
+            Self::Fault(fault) => Self::Fault(fault.clone()),
+            Self::Connect { address, source } => Self::Connect {
+                address: address.clone(),
+                source: again(source),
+            },
+            Self::Io { context, source } => Self::Io {
+                context,
+                source: again(source),
+            },
+            other => Self::Refused(other.to_string()),
+        }
+    }
+
     /// The error of a fault: the codes that callers act on have variants of their own.
     pub(crate) fn from_fault(fault: Fault) -> Self {
         match fault.code {

@@ -30,8 +30,8 @@ pub use error::{Error, Result, WrongType};
 pub use manager::{Manager, ManagerBuilder, Stats, ToAddress};
 pub use process::{Process, active_children, cpu_count, init};
 pub use proxy::{
-    Call, Consumer, Delivery, Departed, DictCalls, DictIter, DictProxy, Element, GetError, GetTimeoutError, Integer,
-    IntoElement, ListCalls, ListIter, ListProxy, LockCalls, LockGuard, LockProxy, PutError, PutManyError,
+    Batch, Call, Consumer, Delivery, Departed, DictCalls, DictIter, DictProxy, Element, GetError, GetTimeoutError,
+    Integer, IntoElement, ListCalls, ListIter, ListProxy, LockCalls, LockGuard, LockProxy, PutError, PutManyError,
     PutTimeoutError, QueueAudit, QueueCalls, QueueProxy, TryGetError, TryPutError,
 };
 

@@ -1,6 +1,7 @@
 //! Busy objects: their contents leave with a job, calls that meet them wait, and both come back in order.
 
 use super::Engine;
+use super::batch::Due;
 use super::call::Checked;
 use super::free::poisoned;
 use super::job::{Finished, Job, JobDone, LongCall, Work, panicked};
@@ -22,50 +23,36 @@ impl Engine {
             Finished::Call {
                 object,
                 contents,
-                ticket,
+                due,
                 outcome,
                 poisoned,
             } => {
                 self.put_back(now, object, contents, poisoned, out);
-                self.answer_later(ticket, outcome, out);
+                self.answer_later(due, outcome, out);
                 self.resume(now, object, out);
             }
-            Finished::Create { name, ticket, outcome } => {
+            Finished::Create { name, due, outcome } => {
                 let outcome = outcome.and_then(|contents| self.register(name.as_deref(), contents, out));
                 let answer = outcome.map(|slot| self.answer_with(&slot));
-                self.answer_later(ticket, answer, out);
+                self.answer_later(due, answer, out);
             }
-            Finished::Names { ticket, outcome } => self.answer_later(ticket, outcome, out),
-            Finished::Collect { ticket, garbage } => self.finish_collect(now, ticket, garbage, out),
+            Finished::Names { due, outcome } => self.answer_later(due, outcome, out),
+            Finished::Collect { due, garbage } => self.finish_collect(now, due, garbage, out),
             Finished::Resume { object } => self.resume(now, object, out),
+            Finished::GoOn { ticket, rest, outcome } => self.go_on(now, ticket, *rest, outcome, out),
             Finished::Nothing => {}
         }
         self.free(now, done.orphans, out);
     }
 
     /// Lets a call leave as a job with the contents of its object, which is Busy from here on.
-    pub(super) fn depart(
-        &self,
-        object: ObjectId,
-        state: &mut State,
-        call: Checked<'_>,
-        taken: Vec<ObjectId>,
-        busy: Busy,
-        out: &mut Outputs,
-    ) {
+    pub(super) fn depart(&self, object: ObjectId, state: &mut State, call: LongCall, busy: Busy, out: &mut Outputs) {
         let contents = match std::mem::replace(state, State::Busy(busy)) {
             State::Free(contents) => Some(contents),
             State::Busy(busy) => busy.contents,
             State::Poisoned(_) | State::Freed => None,
         };
         let Some(contents) = contents else { return };
-        let arguments = call.arguments.bytes().into();
-        let call = LongCall {
-            ticket: call.ticket,
-            operation: call.operation,
-            arguments,
-            taken,
-        };
         out.queue.push(Output::Job(Job::new(
             self.world.clone(),
             Work::Call { object, contents, call },
@@ -80,7 +67,13 @@ impl Engine {
         call: Checked<'_>,
         out: &mut Outputs,
     ) -> Result<Step, Fault> {
-        let queued = Queued {
+        let cost = call.arguments.bytes().len() as u64 + call.rest_cost(out);
+        self.registry().memory.charge(cost)?;
+        let entered = self
+            .services
+            .enter_wait(self.settings(), id, call.ticket.caller.session);
+        entered.inspect_err(|_| self.registry().memory.discharge(cost))?;
+        busy.queued.push_back(Queued {
             pass: Pass {
                 ticket: call.ticket,
                 timer: None,
@@ -88,24 +81,20 @@ impl Engine {
             operation: call.operation,
             arguments: call.arguments.bytes().into(),
             taken: std::mem::take(&mut out.taken),
-        };
-        let charged = self.registry().memory.charge(queued.cost());
-        let entered = charged.and_then(|()| {
-            let entered = self
-                .services
-                .enter_wait(self.settings(), id, call.ticket.caller.session);
-            entered.inspect_err(|_| self.registry().memory.discharge(queued.cost()))
+            rest: call.due(out).rest,
         });
-        match entered {
-            Ok(()) => {
-                busy.queued.push_back(queued);
-                Ok(Step::Waits)
-            }
-            Err(fault) => {
-                out.taken = queued.taken;
-                Err(fault)
-            }
-        }
+        Ok(Step::Waits)
+    }
+
+    /// Refuses a queued call, whose traces are gone.
+    pub(super) fn refuse_queued(&self, queued: Queued, fault: Fault, out: &mut Outputs) {
+        let Queued { pass, taken, rest, .. } = queued;
+        out.dropped.extend(taken);
+        let due = Due {
+            ticket: pass.ticket,
+            rest,
+        };
+        self.answer_later(due, Err(fault), out);
     }
 
     /// Takes a queued call's traces away; it goes on or is given up.
@@ -129,7 +118,7 @@ impl Engine {
         busy.queued = stay.into();
         for queued in ended {
             self.leave_queue(object, &queued);
-            out.dropped.extend(queued.taken);
+            queued.give_up(&mut out.dropped);
         }
     }
 
@@ -146,9 +135,7 @@ impl Engine {
         }
         for queued in std::mem::take(&mut busy.queued) {
             self.leave_queue(object, &queued);
-            out.queue
-                .push(Output::reply(queued.pass.ticket, Err(poisoned(object)), false));
-            out.dropped.extend(queued.taken);
+            self.refuse_queued(queued, poisoned(object), out);
         }
         if let Some(state) = state.as_deref_mut() {
             self.poison(now, object, state, out);
@@ -177,12 +164,14 @@ impl Engine {
                 operation: queued.operation,
                 arguments: Raw::assume_checked(&queued.arguments),
                 proxies: !queued.taken.is_empty(),
+                batch: None,
             };
             if !self.lives(ticket.caller.session) {
                 busy.contents = Some(contents);
-                out.dropped.extend(queued.taken);
+                queued.give_up(&mut out.dropped);
                 continue;
             }
+            out.answer.taken = queued.rest.as_ref().map_or(0, |rest| rest.taken());
             let done = self.attempt(now, object, &mut contents, call, out);
             busy.contents = Some(contents);
             if let Some(Ok(Step::Long)) = done {
@@ -190,18 +179,26 @@ impl Engine {
                     contents: None,
                     queued: std::mem::take(&mut busy.queued),
                 };
-                self.depart(object, &mut state, call, queued.taken, rest, out);
+                let due = Due {
+                    ticket,
+                    rest: queued.rest,
+                };
+                self.depart(object, &mut state, call.leave(due, queued.taken), rest, out);
                 return;
             }
             out.dropped.extend(queued.taken);
             let answer = std::mem::take(&mut out.answer);
+            let due = Due {
+                ticket,
+                rest: queued.rest,
+            };
             match done {
                 Some(Ok(Step::Waits | Step::Long)) => {}
-                Some(Ok(Step::Done)) => self.answer_later(ticket, Ok(answer), out),
-                Some(Err(fault)) => self.answer_later(ticket, Err(fault), out),
+                Some(Ok(Step::Done)) => self.answer_later(due, Ok(answer), out),
+                Some(Err(fault)) => self.answer_later(due, Err(fault), out),
                 None => {
                     out.dropped.extend(answer.handed.into_iter().map(ObjectId));
-                    self.answer_later(ticket, Err(panicked()), out);
+                    self.answer_later(due, Err(panicked()), out);
                     let contents = busy.contents.take();
                     drop(state);
                     if let Some(contents) = contents {

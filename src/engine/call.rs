@@ -1,14 +1,15 @@
 //! Calls: from a frame's fields to an answer, a wait or a job.
 
+use super::batch::Due;
 use super::cell::HANDED_BYTES_MAX;
 use super::free::{no_such_object, poisoned};
-use super::job::panicked;
+use super::job::{LongCall, panicked};
 use super::object::{Busy, Contents, ObjectSlot, State, Step, gone};
 use super::outputs::{Answer, Immediate, Output, Outputs};
 use super::types::{Caller, ObjectId, SessionId, Ticket, Time};
 use super::{Call, Engine};
 use byproxy_proto::fault::{Fault, FaultCode};
-use byproxy_proto::op::{ManagerOp, Operation};
+use byproxy_proto::op::{BatchCalls, ManagerOp, Operation, unbatchable};
 use byproxy_proto::value::{DecodeErrorKind, Limits, Raw, Token, walk};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,6 +21,20 @@ pub(super) struct Checked<'a> {
     pub(super) arguments: Raw<'a>,
     /// Whether the arguments hold any proxy.
     pub(super) proxies: bool,
+    /// If it is one of a batch: the calls after it.
+    pub(super) batch: Option<BatchCalls<'a>>,
+}
+
+impl Checked<'_> {
+    /// The call as it goes with a job, with the references taken for its arguments.
+    pub(super) fn leave(&self, due: Due, taken: Vec<ObjectId>) -> LongCall {
+        LongCall {
+            due,
+            operation: self.operation,
+            arguments: self.arguments.bytes().into(),
+            taken,
+        }
+    }
 }
 
 impl Engine {
@@ -31,23 +46,48 @@ impl Engine {
             caller,
             number: call.number,
         };
-        let done = self.check_arguments(&call, &mut out.taken).and_then(|()| {
-            let arguments = Raw::assume_checked(call.arguments);
-            let proxies = !out.taken.is_empty();
-            let checked = Checked {
-                ticket,
-                operation: call.operation,
-                arguments,
-                proxies,
-            };
-            match ManagerOp::read(call.operation, arguments) {
-                None => self.call_object(now, ObjectId(call.object), checked, out),
-                Some(op) => self.call_manager(ObjectId(call.object), &op?, checked, out),
-            }
-        });
+        let done = self.apply(now, ticket, &call, None, out);
         self.answer_now(ticket, done, call.operation, out);
         out.dropped.append(&mut out.taken);
         self.free_dropped(now, out);
+    }
+
+    /// Does a call, which may be one of a batch; what is still to be done then comes with it.
+    #[inline]
+    pub(super) fn apply(
+        &self,
+        now: Time,
+        ticket: Ticket,
+        call: &Call<'_>,
+        batch: Option<BatchCalls<'_>>,
+        out: &mut Outputs,
+    ) -> Result<Step, Fault> {
+        if call.operation == Operation::Batch
+            && batch.is_none()
+            && call.arguments.len() <= self.settings().limits.bytes
+            && let Some(calls) = BatchCalls::check(call.arguments)
+        {
+            return Ok(self.begin_batch(now, ticket, calls, out));
+        }
+        self.check_arguments(call, &mut out.taken)?;
+        let arguments = Raw::assume_checked(call.arguments);
+        if batch.is_some()
+            && let Some(reason) = unbatchable(call.operation, arguments)
+        {
+            let message = format!("{} {reason}", call.operation.name());
+            return Err(Fault::new(FaultCode::Unsupported, message));
+        }
+        let checked = Checked {
+            ticket,
+            operation: call.operation,
+            arguments,
+            proxies: !out.taken.is_empty(),
+            batch,
+        };
+        match ManagerOp::read(call.operation, arguments) {
+            None => self.call_object(now, ObjectId(call.object), checked, out),
+            Some(op) => self.call_manager(now, ObjectId(call.object), &op?, checked, out),
+        }
     }
 
     /// Checks a call's arguments in one walk and takes a reference to every object in them.
@@ -126,7 +166,8 @@ impl Engine {
             State::Free(contents) => match self.attempt(now, id, contents, call, out) {
                 Some(Ok(Step::Long)) => {
                     let taken = std::mem::take(&mut out.taken);
-                    self.depart(id, &mut state, call, taken, Busy::default(), out);
+                    let call = call.leave(call.due(out), taken);
+                    self.depart(id, &mut state, call, Busy::default(), out);
                     Ok(Step::Waits)
                 }
                 Some(done) => done,
@@ -204,7 +245,12 @@ impl Engine {
         };
     }
 
-    pub(super) fn answer_later(&self, ticket: Ticket, outcome: Result<Answer, Fault>, out: &mut Outputs) {
+    /// Answers a call that could not be answered at once, or goes on with its batch.
+    pub(super) fn answer_later(&self, due: Due, outcome: Result<Answer, Fault>, out: &mut Outputs) {
+        let Due { ticket, rest } = due;
+        if let Some(rest) = rest {
+            return self.go_on_later(ticket, rest, Some(outcome), out);
+        }
         if self.services.sessions.get(ticket.caller.session).is_none() {
             out.dropped
                 .extend(outcome.into_iter().flat_map(|answer| answer.handed).map(ObjectId));

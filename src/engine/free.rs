@@ -53,9 +53,7 @@ impl Engine {
             State::Busy(busy) => {
                 for queued in busy.queued {
                     self.leave_queue(object, &queued);
-                    let fault = no_such_object(object);
-                    out.queue.push(Output::reply(queued.pass.ticket, Err(fault), false));
-                    out.dropped.extend(queued.taken);
+                    self.refuse_queued(queued, no_such_object(object), out);
                 }
                 // Contents that are away come back to no object, and are dropped then.
                 let Some(contents) = busy.contents else { return 1 };

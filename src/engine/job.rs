@@ -3,6 +3,7 @@
 //! A job holds the contents of its object (which is Busy meanwhile) or contents that nobody can reach any more, and the registry, whose
 //! counts are atomics, and the names. It locks no object and asks no session; what it did takes effect when the driver brings its [`JobDone`] back.
 
+use super::batch::{Due, Rest};
 use super::collect;
 use super::names::{self, Names};
 use super::object::{Contents, Effects};
@@ -57,19 +58,25 @@ pub(super) enum Work {
     /// What a session held that has ended: so many references to each object.
     Release { references: HashMap<ObjectId, u64> },
     /// Finds the objects that nobody can reach any more.
-    Collect { ticket: Ticket },
+    Collect { due: Due },
     /// Lists the names of objects.
-    Names { ticket: Ticket },
+    Names { due: Due },
     /// Nothing but the way back into the engine: an object's queued calls go on there.
     Resume { object: ObjectId },
     /// Nothing but the way back into the engine: these are to be freed there.
     Free { orphans: Vec<ObjectId> },
+    /// Nothing but the way back into the engine: a batch goes on there, after a call that this came of.
+    GoOn {
+        ticket: Ticket,
+        rest: Box<Rest>,
+        outcome: Option<Result<Answer, Fault>>,
+    },
 }
 
 /// A call that became a job.
 #[derive(Debug)]
 pub(super) struct LongCall {
-    pub(super) ticket: Ticket,
+    pub(super) due: Due,
     pub(super) operation: Operation,
     /// For [`Work::Create`] only the contents.
     pub(super) arguments: Box<[u8]>,
@@ -82,25 +89,30 @@ pub(super) enum Finished {
     Call {
         object: ObjectId,
         contents: Contents,
-        ticket: Ticket,
+        due: Due,
         outcome: Result<Answer, Fault>,
         poisoned: bool,
     },
     Create {
         name: Option<String>,
-        ticket: Ticket,
+        due: Due,
         outcome: Result<Contents, Fault>,
     },
     Collect {
-        ticket: Ticket,
+        due: Due,
         garbage: Vec<(ObjectId, Contents)>,
     },
     Names {
-        ticket: Ticket,
+        due: Due,
         outcome: Result<Answer, Fault>,
     },
     Resume {
         object: ObjectId,
+    },
+    GoOn {
+        ticket: Ticket,
+        rest: Box<Rest>,
+        outcome: Option<Result<Answer, Fault>>,
     },
     Nothing,
 }
@@ -124,24 +136,25 @@ impl Job {
         let mut dropped = Vec::new();
         let mut orphans = Vec::new();
         let finished = match work {
-            Work::Call { object, contents, call } => world.call(object, contents, &call, &mut dropped),
-            Work::Create { kind, name, call } => world.create(kind, name, &call, &mut dropped),
+            Work::Call { object, contents, call } => world.call(object, contents, call, &mut dropped),
+            Work::Create { kind, name, call } => world.create(kind, name, call, &mut dropped),
             Work::Drop { all } => world.drop(all, &mut dropped),
             Work::Release { references } => {
                 let last = |&(object, times): &(ObjectId, u64)| world.registry.give_up(object, times);
                 orphans = references.into_iter().filter(last).map(|(object, _)| object).collect();
                 Finished::Nothing
             }
-            Work::Collect { ticket } => Finished::Collect {
-                ticket,
+            Work::Collect { due } => Finished::Collect {
+                due,
                 garbage: collect::garbage(&world.registry),
             },
-            Work::Names { ticket } => {
+            Work::Names { due } => {
                 let mut answer = Answer::default();
                 let outcome = names::list(&world, &mut answer).map(|()| answer);
-                Finished::Names { ticket, outcome }
+                Finished::Names { due, outcome }
             }
             Work::Resume { object } => Finished::Resume { object },
+            Work::GoOn { ticket, rest, outcome } => Finished::GoOn { ticket, rest, outcome },
             Work::Free { orphans: left } => {
                 orphans = left;
                 Finished::Nothing
@@ -153,8 +166,11 @@ impl Job {
 }
 
 impl World {
-    fn call(&self, object: ObjectId, mut contents: Contents, call: &LongCall, dropped: &mut Vec<ObjectId>) -> Finished {
-        let mut answer = Answer::default();
+    fn call(&self, object: ObjectId, mut contents: Contents, call: LongCall, dropped: &mut Vec<ObjectId>) -> Finished {
+        let mut answer = Answer {
+            taken: call.due.rest.as_ref().map_or(0, |rest| rest.taken()),
+            ..Answer::default()
+        };
         let mut effects = self.effects(&mut answer, dropped, !call.taken.is_empty());
         let arguments = Raw::assume_checked(&call.arguments);
         let done = catch_unwind(AssertUnwindSafe(|| {
@@ -166,13 +182,13 @@ impl World {
         Finished::Call {
             object,
             contents,
-            ticket: call.ticket,
+            due: call.due,
             outcome,
             poisoned,
         }
     }
 
-    fn create(&self, kind: Kind, name: Option<String>, call: &LongCall, dropped: &mut Vec<ObjectId>) -> Finished {
+    fn create(&self, kind: Kind, name: Option<String>, call: LongCall, dropped: &mut Vec<ObjectId>) -> Finished {
         let mut answer = Answer::default();
         let mut effects = self.effects(&mut answer, dropped, !call.taken.is_empty());
         let arguments = Raw::assume_checked(&call.arguments);
@@ -181,7 +197,7 @@ impl World {
         let outcome = made.unwrap_or_else(|_| Err(panicked()));
         Finished::Create {
             name,
-            ticket: call.ticket,
+            due: call.due,
             outcome,
         }
     }

@@ -1,11 +1,12 @@
 //! Calls on the server itself: making, naming, finding and showing objects.
 
+use super::batch::Due;
 use super::call::Checked;
 use super::free::no_such_object;
 use super::job::{Job, LongCall, Work, panicked};
-use super::object::{Contents, ObjectSlot, State, Step};
+use super::object::{Contents, HEADER_BYTES_MAX, ObjectSlot, State, Step};
 use super::outputs::{Answer, Output, Outputs};
-use super::types::{ObjectId, Ticket, Time};
+use super::types::{ObjectId, Time};
 use super::{Engine, names, show};
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::op::{Items, ManagerOp};
@@ -21,6 +22,7 @@ impl Engine {
     /// Does a call on the server itself.
     pub(super) fn call_manager(
         &self,
+        now: Time,
         object: ObjectId,
         op: &ManagerOp<'_>,
         call: Checked<'_>,
@@ -32,12 +34,12 @@ impl Engine {
                 return self.create(Kind(kind), name, contents, call, out);
             }
             ManagerOp::Open { name } => self.open(name, out),
-            ManagerOp::Names {} => return self.names(call.ticket, out),
+            ManagerOp::Names {} => return self.names(call, out),
             ManagerOp::Remove { name } => self.remove(name, out),
             ManagerOp::Adopt { objects } => self.adopt(objects, out)?,
             ManagerOp::Stats {} => self.write_stats(&mut out.answer.result),
             ManagerOp::Collect {} => {
-                let work = Work::Collect { ticket: call.ticket };
+                let work = Work::Collect { due: call.due(out) };
                 out.queue.push(Output::Job(Job::new(self.world.clone(), work)));
                 return Ok(Step::Waits);
             }
@@ -46,6 +48,7 @@ impl Engine {
                 value::write_none(&mut out.answer.result);
                 out.queue.push(Output::Shutdown);
             }
+            ManagerOp::Batch { calls } => return Ok(self.begin_batch(now, call.ticket, calls, out)),
             ManagerOp::Never(never, _) => match never {},
         }
         Ok(Step::Done)
@@ -73,7 +76,7 @@ impl Engine {
             .or(contents.dict_items().map(|pairs| pairs.len()));
         if items.is_some_and(|items| items > self.settings().small_steps) {
             let call = LongCall {
-                ticket: call.ticket,
+                due: call.due(out),
                 operation: call.operation,
                 arguments: contents.bytes().into(),
                 taken: std::mem::take(&mut out.taken),
@@ -174,10 +177,10 @@ impl Engine {
         }
     }
 
-    fn names(&self, ticket: Ticket, out: &mut Outputs) -> Result<Step, Fault> {
+    fn names(&self, call: Checked<'_>, out: &mut Outputs) -> Result<Step, Fault> {
         if self.world.names.lock().len() > self.settings().small_steps {
-            let job = Job::new(self.world.clone(), Work::Names { ticket });
-            out.queue.push(Output::Job(job));
+            let work = Work::Names { due: call.due(out) };
+            out.queue.push(Output::Job(Job::new(self.world.clone(), work)));
             return Ok(Step::Waits);
         }
         names::list(&self.world, &mut out.answer).map(|()| Step::Done)
@@ -234,18 +237,13 @@ impl Engine {
             State::Poisoned(_) => format!("<{} poisoned>", slot.kind),
             State::Freed => return Err(no_such_object(object)),
         };
+        self.effects(false, out).room(text.len() + HEADER_BYTES_MAX)?;
         value::write_str(&mut out.answer.result, &text);
         Ok(())
     }
 
     /// Ends a collection: what it found goes.
-    pub(super) fn finish_collect(
-        &self,
-        now: Time,
-        ticket: Ticket,
-        garbage: Vec<(ObjectId, Contents)>,
-        out: &mut Outputs,
-    ) {
+    pub(super) fn finish_collect(&self, now: Time, due: Due, garbage: Vec<(ObjectId, Contents)>, out: &mut Outputs) {
         let mut answer = Answer::default();
         value::write_uint(&mut answer.result, garbage.len() as u64);
         let mut all = Vec::with_capacity(garbage.len());
@@ -257,7 +255,7 @@ impl Engine {
             out.queue
                 .push(Output::Job(Job::new(self.world.clone(), Work::Drop { all })));
         }
-        self.answer_later(ticket, Ok(answer), out);
+        self.answer_later(due, Ok(answer), out);
     }
 }
 

@@ -27,6 +27,7 @@
 //!
 //! Objects that an operation panicked in may keep references and bytes too many (never too few): I1 and I5 allow for that.
 
+mod batch;
 mod busy;
 mod call;
 mod cell;

@@ -3,6 +3,7 @@
 //! The driver owns one [`Outputs`] per thread and passes it to every `handle_*`; buffers keep their capacity, so that a small call
 //! answered at once allocates nothing. Outputs are delivered after the `handle_*` has returned, when no lock of the engine is held.
 
+use super::batch::Collected;
 use super::job::Job;
 use super::recent::Recent;
 use super::types::{Caller, ObjectId, Ticket};
@@ -13,6 +14,8 @@ use byproxy_proto::fault::Fault;
 pub struct Outputs {
     pub(super) immediate: Immediate,
     pub(super) answer: Answer,
+    /// What came of the calls of the batch being done.
+    pub(super) collected: Collected,
     pub(super) queue: Vec<Output>,
     /// References to give up once no object is locked any more.
     pub(super) dropped: Vec<ObjectId>,
@@ -44,6 +47,8 @@ pub struct Answer {
     pub handed: Vec<u64>,
     /// One value.
     pub result: Vec<u8>,
+    /// How many bytes of its reply are taken already, by the calls of a batch before this one.
+    pub(super) taken: usize,
 }
 
 /// An answer that outlives the call that caused it.
@@ -152,6 +157,7 @@ impl Outputs {
             self.queue.clear();
         }
         self.answer.clear();
+        self.collected.clear();
     }
 }
 
@@ -164,7 +170,7 @@ impl Outputs {
 
 impl Answer {
     /// Capacity above which a buffer is given back rather than kept for the next call.
-    const KEPT_BYTES_MAX: usize = 1 << 20;
+    pub(super) const KEPT_BYTES_MAX: usize = 1 << 20;
 
     #[inline]
     pub(super) fn clear(&mut self) {
@@ -173,6 +179,7 @@ impl Answer {
         }
         self.result.clear();
         self.handed.clear();
+        self.taken = 0;
     }
 
     #[cold]

@@ -13,7 +13,7 @@ pub use stats::Stats;
 use crate::backend::Backend;
 use crate::codec;
 use crate::error::{Error, Result};
-use crate::proxy::{Call, list};
+use crate::proxy::{Batch, Call, Courier, list};
 use crate::server::memory::MemoryServer;
 use byproxy_proto::address::Address;
 use byproxy_proto::op::{Operation, Wait};
@@ -359,13 +359,53 @@ impl Manager {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn call<R>(&self, call: Call<R>) -> Result<R> {
-        if call.instance() == self.inner.backend.instance() {
-            call.send()
-        } else {
-            Err(Error::ForeignProxy(format!(
-                "{call:?} is of another server than this manager"
-            )))
-        }
+        call.addressed_to(self.inner.backend.instance()).send()
+    }
+
+    /// Makes many calls in one round trip, and returns what came of each.
+    ///
+    /// The calls are a tuple of up to sixteen of any kind, or a `Vec` or an array of one kind. Each is its own: they are done in order, one
+    /// that fails keeps none of the others from being done, and calls of others may come between. For several changes in one step see
+    /// [`ListProxy::modify_all`](crate::ListProxy::modify_all) and the like. There is no call as a value for what waits or brings items of a
+    /// queue, so none of that can be in a batch; [`get_many`](crate::QueueProxy::get_many) brings many items.
+    ///
+    /// One round trip for up to 1,024 calls, and more only if they or their results are large. When the server dies meanwhile, the calls
+    /// not answered return [`Error::Gone`], and those that change something [`Error::OutcomeUnknown`] if they may have been done.
+    ///
+    /// Python: none
+    ///
+    /// # Errors
+    /// None but each call's own: that of the method of the same name, and [`Error::ForeignProxy`] if it is to an object of another server.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let seats = manager.dict_from::<String, u32>([("G101", 7), ("G102", 9)])?;
+    /// let log = manager.list::<String>()?;
+    /// let queue = manager.queue::<u32>(1)?;
+    /// let (free, logged, put) = manager.batch((
+    ///     seats.calls().insert("G101", 6),
+    ///     log.calls().append("sold one"),
+    ///     queue.calls().try_put(1),
+    /// ));
+    /// assert_eq!(free?, Some(7));
+    /// logged?;
+    /// put?;
+    ///
+    /// // Many of one kind.
+    /// let all: byproxy::Result<Vec<_>> = manager
+    ///     .batch(["G101", "G102", "G103"].map(|train| seats.calls().get(train)))
+    ///     .into_iter()
+    ///     .collect();
+    /// assert_eq!(all?, [Some(6), Some(9), None]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "pipeline")]
+    #[doc(alias = "mget")]
+    #[doc(alias = "multi")]
+    pub fn batch<B: Batch>(&self, calls: B) -> B::Outcomes {
+        calls.make(&Courier::new(&self.inner.backend))
     }
 
     /// Ends the server and all objects with it; every proxy answers [`Error::Gone`] from now on. Once more does nothing.

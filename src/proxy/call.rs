@@ -1,8 +1,8 @@
 //! Calls as values, and the table that declares them together with the methods.
 
 use crate::backend::Request;
-use crate::codec::{self, Read};
-use crate::error::Result;
+use crate::codec::{self, Buffer, Read};
+use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::references;
 use byproxy_proto::op::{Operation, Wait};
@@ -11,7 +11,8 @@ use std::fmt;
 
 /// A call that has not been made yet: what to do, to which object, with arguments that are encoded already.
 ///
-/// Whatever its arguments name stays alive with it. Make it with [`send`](Call::send) or [`Manager::call`](crate::Manager::call).
+/// Whatever its arguments name stays alive with it. Make it with [`send`](Call::send) or [`Manager::call`](crate::Manager::call), or
+/// together with others with [`Manager::batch`](crate::Manager::batch).
 ///
 /// # Examples
 ///
@@ -27,34 +28,76 @@ use std::fmt;
 /// ```
 #[must_use = "a call does nothing until it is sent"]
 pub struct Call<R> {
-    handle: Handle,
-    operation: Operation,
-    /// The arguments, or why they could not be encoded: whoever sends the call is told.
-    arguments: Result<Arguments>,
-    read: Read<R>,
+    pub(super) envelope: Envelope,
+    pub(super) read: Read<R>,
 }
 
-struct Arguments {
-    bytes: Vec<u8>,
+/// What of a call does not depend on what it returns.
+pub(super) struct Envelope {
+    pub(super) handle: Handle,
+    pub(super) operation: Operation,
+    /// The arguments, or why they can't be sent: whoever makes the call is told.
+    pub(super) arguments: Result<Arguments>,
+}
+
+pub(super) struct Arguments {
+    bytes: Packed,
     _held: Vec<Handle>,
 }
 
+/// How many bytes of arguments lie in the call itself: those of most calls, so that describing one allocates nothing.
+const INLINE_BYTES_MAX: usize = 46;
+
+/// Encoded arguments.
+enum Packed {
+    Inline { len: u8, bytes: [u8; INLINE_BYTES_MAX] },
+    Heap(Box<[u8]>),
+}
+
+impl Packed {
+    #[inline]
+    fn new(encoded: &[u8]) -> Self {
+        let mut bytes = [0; INLINE_BYTES_MAX];
+        match (u8::try_from(encoded.len()), bytes.get_mut(..encoded.len())) {
+            (Ok(len), Some(inline)) => {
+                inline.copy_from_slice(encoded);
+                Self::Inline { len, bytes }
+            }
+            _ => Self::Heap(encoded.into()),
+        }
+    }
+}
+
+impl Arguments {
+    /// One encoded List value.
+    #[inline]
+    pub(super) fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Packed::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Packed::Heap(bytes) => bytes,
+        }
+    }
+}
+
 impl<R> Call<R> {
+    #[inline]
     pub(crate) fn new<A: Serialize>(handle: &Handle, operation: Operation, arguments: &A, read: Read<R>) -> Self {
-        let mut bytes = Vec::new();
-        let arguments =
-            references::encode(operation, arguments, &mut bytes, handle.backend().instance()).map(|held| Arguments {
-                bytes,
-                _held: if cfg!(canary = "call_holds_nothing") {
-                    Vec::new()
-                } else {
-                    held
-                },
-            });
+        let mut buffer = Buffer::take();
+        let held = references::encode(operation, arguments, &mut buffer.0, handle.backend().instance());
+        let arguments = held.map(|held| Arguments {
+            bytes: Packed::new(&buffer.0),
+            _held: if cfg!(canary = "call_holds_nothing") {
+                Vec::new()
+            } else {
+                held
+            },
+        });
         Self {
-            handle: handle.clone(),
-            operation,
-            arguments,
+            envelope: Envelope {
+                handle: handle.clone(),
+                operation,
+                arguments,
+            },
             read,
         }
     }
@@ -76,24 +119,46 @@ impl<R> Call<R> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn send(self) -> Result<R> {
-        let arguments = self.arguments?;
-        let (operation, object) = (self.operation, self.handle.object());
+        let Envelope {
+            handle,
+            operation,
+            arguments,
+        } = self.envelope;
+        let arguments = arguments?;
         let request = Request {
             operation,
-            object,
-            arguments: &arguments.bytes,
+            object: handle.object(),
+            arguments: arguments.bytes(),
             wait: Wait::TRY,
         };
-        codec::answer(self.handle.backend(), request, self.read)
+        codec::answer(handle.backend(), request, self.read)
     }
 
-    /// The server that the call goes to.
-    pub(crate) fn instance(&self) -> u128 {
-        self.handle.backend().instance()
+    /// Sees to it that the call is refused unless it is to an object of this server.
+    pub(crate) fn addressed_to(mut self, instance: u128) -> Self {
+        self.envelope.address_to(instance);
+        self
+    }
+}
+
+impl Envelope {
+    /// Refuses the call unless it is to an object of this server.
+    #[inline]
+    pub(super) fn address_to(&mut self, instance: u128) {
+        if self.handle.backend().instance() != instance {
+            let message = format!("{self:?} is of another server than this manager");
+            self.arguments = Err(Error::ForeignProxy(message));
+        }
     }
 }
 
 impl<R> fmt::Debug for Call<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.envelope, f)
+    }
+}
+
+impl fmt::Debug for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Call({} of {:?})", self.operation.name(), self.handle)
     }
@@ -101,13 +166,14 @@ impl<R> fmt::Debug for Call<R> {
 
 /// Declares the calls of a proxy that do not wait: from each row, a method and the same call as a value.
 ///
-/// A row is `fn method(arguments) -> result = Operation(what is sent) => how the reply is read;`, with the method's documentation.
+/// A row is `fn method(arguments) -> result = Operation(what is sent) => how the reply is read;`, with the method's documentation. Before
+/// the semicolon, `, or Outcome: how` gives the method an error of its own, made from the umbrella's; the call as a value keeps the latter.
 macro_rules! calls {
     (
         $(#[$calls_meta:meta])*
         $calls:ident of $proxy:ident [$($type:ident),*] {$(
             $(#[$meta:meta])*
-            fn $name:ident($($argument:ident: $argument_type:ty),*) -> $result:ty = $operation:ident($($sent:expr),*) => $read:expr;
+            fn $name:ident($($argument:ident: $argument_type:ty),*) -> $result:ty = $operation:ident($($sent:expr),*) => $read:expr $(, or $error:ty: $refused:expr)?;
         )*}
     ) => {
         impl<$($type: $crate::proxy::Element),*> $proxy<$($type),*> {
@@ -134,14 +200,15 @@ macro_rules! calls {
             $(
                 $(#[$meta])*
                 #[inline]
-                pub fn $name(&self, $($argument: $argument_type),*) -> $crate::Result<$result> {
-                    $crate::codec::call(
+                pub fn $name(&self, $($argument: $argument_type),*) -> $crate::Result<$result $(, $error)?> {
+                    let outcome = $crate::codec::call(
                         &self.handle,
                         byproxy_proto::op::Operation::$operation,
                         byproxy_proto::op::Wait::TRY,
                         &$crate::proxy::call::list!($($sent),*),
                         $read,
-                    )
+                    );
+                    outcome$(.map_err($refused))?
                 }
             )*
         }
@@ -155,6 +222,7 @@ macro_rules! calls {
         impl<$($type: $crate::proxy::Element),*> $calls<'_, $($type),*> {
             $(
                 #[doc = concat!("The call that [`", stringify!($proxy), "::", stringify!($name), "`] makes.\n\nLocal.")]
+                #[inline]
                 pub fn $name(&self, $($argument: $argument_type),*) -> $crate::proxy::Call<$result> {
                     $crate::proxy::Call::new(
                         &self.proxy.handle,

@@ -4,6 +4,7 @@
 //! method but `clone` asks the server. `proxy!` declares what all of them share; `calls!` (in `call.rs`) declares a method and the same
 //! call as a value from one row of a table.
 
+mod batch;
 mod call;
 mod dict;
 mod element;
@@ -11,6 +12,8 @@ mod list;
 mod lock;
 mod queue;
 
+pub use batch::Batch;
+pub(crate) use batch::Courier;
 pub use call::Call;
 pub use dict::{DictCalls, DictIter, DictProxy};
 pub use element::{Element, Integer, IntoElement};

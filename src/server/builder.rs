@@ -234,6 +234,7 @@ impl Builder {
         if let Some(bytes) = self.memory_bytes_max {
             settings.memory_bytes_max = bytes;
         }
+        settings.reply_bytes_max = settings.reply_bytes_max.min(self.limits.frame_bytes_max);
         let engine = Engine::new(random_number().map_err(io)?, settings);
         allow_descriptors(self.limits.connections_max);
         let driver = Driver::start(engine, self.limits, self.workers).map_err(io)?;

@@ -2,7 +2,7 @@
 //!
 //! Each event is told to the models first, which say what must come of it, and then to the engine.
 
-use crate::model::{DictModel, ListModel, Request, deadlocks, encode, tokens};
+use crate::model::{DictModel, ListModel, Request, Ticket, deadlocks, encode, tokens};
 use crate::simulator::{Client, Lane, LaneState, Object, Result, Simulator};
 use byproxy::engine::{Call, Peer, SessionId, Time};
 use byproxy_proto::op::Operation;
@@ -190,7 +190,12 @@ impl Simulator {
 
     /// Makes a call, and says first what it must come to if that can be known.
     pub(crate) fn call(&mut self, client: usize, lane: usize, request: Request) -> Result {
-        let ticket = self.ticket(client, lane);
+        self.foretell(self.ticket(client, lane), &request);
+        self.send(client, lane, request)
+    }
+
+    /// Tells the models of queues and locks of a call; what they say must come of it is expected from here on.
+    pub(crate) fn foretell(&mut self, ticket: Ticket, request: &Request) {
         let thread = (ticket.0, ticket.1);
         let arguments = &request.arguments;
         let wait = |index: usize| {
@@ -212,7 +217,7 @@ impl Simulator {
             });
             let deadlock = deadlocks(locks, thread, lock);
             let Some(Object::Lock(lock)) = self.objects.get_mut(&request.object) else {
-                return Ok(());
+                return;
             };
             self.expected.extend(match request.operation {
                 Operation::LockAcquire => lock.acquire(self.now, ticket, thread.1, wait(1), deadlock),
@@ -221,7 +226,6 @@ impl Simulator {
                 _ => lock.locked(ticket),
             });
         }
-        self.send(client, lane, request)
     }
 
     pub(crate) fn send(&mut self, client: usize, lane: usize, request: Request) -> Result {

@@ -70,6 +70,9 @@ impl Simulator {
         if lane.calls != ticket.2 + 1 {
             return Err(format!("O1: {ticket:?} is an old call"));
         }
+        if request.operation == Operation::Batch {
+            return self.judge_batch(ticket, client, &answer, handed);
+        }
         let mut named = Vec::new();
         if let Answer::Done(value) = &answer {
             tokens(value, &mut |object| named.push(object));
@@ -102,7 +105,7 @@ impl Simulator {
     }
 
     /// A reply that the models of queues and locks have foretold.
-    fn judge_expected(
+    pub(crate) fn judge_expected(
         &mut self,
         client: usize,
         request: &Request,
@@ -156,7 +159,7 @@ impl Simulator {
     }
 
     /// A reply that the models of the other objects are to explain.
-    fn judge_followed(&mut self, client: usize, request: &Request, answer: &Answer) -> Result {
+    pub(crate) fn judge_followed(&mut self, client: usize, request: &Request, answer: &Answer) -> Result {
         let &Request {
             operation,
             object,

@@ -2,6 +2,7 @@
 //!
 //! `BYPROXY_SEED=17 cargo test --test engine simulator` runs one seed again and prints every event before the failure.
 
+mod batches;
 mod calls;
 mod counts;
 mod crowd;

@@ -1,7 +1,7 @@
 //! The simulator: one engine, some fake clients and a virtual clock in one thread.
 //!
-//! Every event is drawn from a seed: calls on all four kinds of objects (nested in one another, named and anonymous), confirms and
-//! declines that come late or never, jobs that finish late, time that passes, references released, clients that die at any moment. The
+//! Every event is drawn from a seed: calls on all four kinds of objects (nested in one another, named and anonymous), alone and in
+//! batches, confirms and declines that come late or never, jobs that finish late, time that passes, references released, clients that die at any moment. The
 //! clients keep the rules of the protocol (a lane has one call at a time, a proxy in use is held); everything else is random.
 //!
 //! After each event the replies are held against the models, and the engine against what can be known from outside:
@@ -45,6 +45,8 @@ pub(crate) struct Simulator {
     pub(crate) names: BTreeMap<String, u64>,
     /// The replies that the event at hand must cause.
     pub(crate) expected: BTreeMap<Ticket, Expected>,
+    /// The calls of the batch that is under way.
+    pub(crate) batches: BTreeMap<Ticket, Vec<Request>>,
     /// The greatest id seen: new objects have greater ones.
     pub(crate) newest: u64,
     pub(crate) calls: u64,
@@ -136,6 +138,7 @@ impl Simulator {
             objects: BTreeMap::new(),
             names: BTreeMap::new(),
             expected: BTreeMap::new(),
+            batches: BTreeMap::new(),
             newest: 0,
             calls: 0,
             deaths: Deaths::default(),
@@ -213,6 +216,7 @@ impl Simulator {
             16..24 => self.pass_time(),
             24..30 => self.release(client),
             _ => match self.clients[client].lanes[lane].state {
+                LaneState::Idle if self.random.percent(4) => self.batch(client, lane),
                 LaneState::Idle => {
                     let wish = if self.objects.len() < OBJECTS_MAX {
                         Wish::Anything

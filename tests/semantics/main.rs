@@ -12,6 +12,7 @@
 #[macro_use]
 mod support;
 
+mod batch;
 mod dict;
 mod limits;
 mod list;

@@ -5,8 +5,10 @@ use crate::source::read;
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::{FRAME_BYTES_MAX, FrameError, Request, write_call_header, write_done_header, write_fault};
 use byproxy_proto::handshake::{Hello, Purpose, VERSION, Welcome};
-use byproxy_proto::op::Operation;
-use byproxy_proto::value::{Kind, Limits, Token, Value, to_writer};
+use byproxy_proto::op::{
+    BATCH_CALLS_MAX, BatchCall, Operation, write_batch_call, write_batch_done, write_batch_fault, write_batch_header,
+};
+use byproxy_proto::value::{Kind, Limits, Token, Value, to_writer, write_list_header};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -153,7 +155,7 @@ fn argument_shape(declared: &str) -> String {
         "i64" | "u64" | "i128" | "u8" => "int",
         "bool" => "bool",
         "&'a str" => "str",
-        "Items<'a>" => "list",
+        "Items<'a>" | "BatchCalls<'a>" => "list",
         "Pairs<'a>" => "dict",
         "Wait" => "wait",
         other => panic!("no word for the argument type {other}"),
@@ -196,7 +198,7 @@ fn session() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     };
     let arguments =
         |items: Vec<Value>| move |out: &mut Vec<u8>| to_writer(&items, out, &Limits::default()).expect("a small value");
-    vec![
+    let mut lines = vec![
         ("C", hello(Purpose::Control), "hello, a new session"),
         (
             "S",
@@ -247,12 +249,49 @@ fn session() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             framed(|out| write_fault(3, &Fault::new(FaultCode::Empty, "the queue is empty"), out)),
             "fault 3: Empty",
         ),
+    ];
+    lines.extend(a_batch());
+    lines.extend([
         (
             "C",
             framed(|out| Request::Release(vec![(5, 1)]).write(out)),
             "release object 5 once",
         ),
         ("C", framed(|out| Request::Goodbye.write(out)), "goodbye"),
+    ]);
+    lines
+}
+
+/// The part of the session that is a batch.
+fn a_batch() -> [(&'static str, Vec<u8>, &'static str); 2] {
+    [
+        (
+            "C",
+            framed(|out| {
+                write_call_header(4, Operation::Batch, 0, out);
+                write_batch_header(2, out);
+                for operation in [Operation::QueueQsize, Operation::ListPop] {
+                    let call = BatchCall {
+                        operation: operation as u16,
+                        object: 5,
+                        arguments: &[7, 0],
+                    };
+                    write_batch_call(&call, out);
+                }
+            }),
+            "call 4: manager.batch [[775, 5, b\"\\x07\\x00\", 259, 5, b\"\\x07\\x00\"]]: queue.qsize and list.pop of object 5",
+        ),
+        (
+            "S",
+            framed(|out| {
+                let fault = Fault::new(FaultCode::UnknownOperation, "a queue has no operation list.pop");
+                write_done_header(4, &[], out);
+                write_list_header(out, 2);
+                write_batch_done(&[3, 0, 0], out);
+                write_batch_fault(&fault, out);
+            }),
+            "done 4: [b\"\\x03\\x00\\x00\", [6, \"a queue has no operation list.pop\", None]]",
+        ),
     ]
 }
 
@@ -271,6 +310,12 @@ fn the_session_in_bytes_is_what_the_code_writes() {
         wrong.is_empty(),
         "`## A session in bytes` in proto/README.md must read\n{wrong}"
     );
+}
+
+#[test]
+fn the_limit_of_a_batch_is_what_the_specification_says() {
+    assert_eq!(BATCH_CALLS_MAX, 1024);
+    assert!(read("proto/README.md").contains("| calls in one batch | 1,024 |"));
 }
 
 fn framed(body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! The run: rounds in which the sides take turns.
 
-use crate::client::{Side, Task, Work};
+use crate::client::{BATCH_CALLS, Side, Task, Work};
 use crate::hosts::{Client, Host, Outcome, race};
 use crate::options::Options;
 use crate::rows::{Column, Measure, Row, Unit};
@@ -18,6 +18,8 @@ const CONNECTIONS_PYTHON: usize = 500;
 /// Connections of the server that should do nothing.
 const IDLE_CONNECTIONS: usize = 50;
 const IDLE_TIME: Duration = Duration::from_secs(5);
+/// Threads that make batches: as many clients as Redis' own benchmark has.
+const BATCH_CLIENTS: usize = 50;
 /// Items in the first flow of a side, from which the size of the others follows.
 const FLOW_ITEMS: usize = 1000;
 
@@ -140,7 +142,7 @@ impl Bench<'_> {
             Measure::Start(work) => 1e3 / self.rate_at(String::new(), side, work, 1, 1)?,
             Measure::Batch => match side {
                 Side::Redis => peers::redis::batch(&self.host(side)?, self.options.time)?,
-                _ => return Ok(None),
+                _ => self.rate(side, Work::Batch, 1, BATCH_CLIENTS)? * BATCH_CALLS as f64,
             },
             Measure::Memory { work, per_item } => self.memory(side, work, per_item)?,
             Measure::Growth { work, .. } => self.growth(side, work)?,

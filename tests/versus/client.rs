@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// How many entries the shared list and dict have.
 pub(crate) const ENTRIES: u64 = 1000;
 
+/// How many calls a batch has.
+pub(crate) const BATCH_CALLS: u64 = 64;
+
 /// What one client process is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
@@ -76,6 +79,8 @@ names! {
         /// A list's item.
         Index = "index",
         Append = "append",
+        /// The values of 64 keys of a dict, at once.
+        Batch = "batch",
         QueuePair = "queue-pair",
         LockPair = "lock-pair",
         /// One end of a queue: so many items in.

@@ -1,6 +1,7 @@
 //! Raw bytes against a live server: what a peer can send, leave out, leave unread and break.
 
 mod admission;
+mod batch;
 mod descriptors;
 mod garbage;
 mod hello;

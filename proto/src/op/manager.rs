@@ -1,6 +1,7 @@
 //! Arguments of the operations on the server itself, and on any object whatever its kind.
 
 use super::argument::{Argument, Items, arguments};
+use super::batch::BatchCalls;
 use crate::value::Raw;
 
 arguments! {
@@ -29,6 +30,7 @@ arguments! {
         Collect = Collect(),
         Show = Show(bytes_max: u64),
         Shutdown = Shutdown(),
+        Batch = Batch(calls: BatchCalls<'a>),
     }
 }
 

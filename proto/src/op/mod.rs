@@ -5,6 +5,7 @@
 //! [`LockOp`], [`ManagerOp`]): a call's arguments travel as one List value, and are read into these borrowed shapes exactly once.
 
 mod argument;
+mod batch;
 mod dict;
 mod list;
 mod lock;
@@ -12,6 +13,10 @@ mod manager;
 mod queue;
 
 pub use argument::{Argument, ArgumentError, Arguments, Items, Pairs, Wait};
+pub use batch::{
+    BATCH_CALLS_MAX, BatchCall, BatchCalls, BatchOutcome, BatchOutcomes, unbatchable, write_batch_call,
+    write_batch_done, write_batch_fault, write_batch_header,
+};
 pub use dict::DictOp;
 pub use list::ListOp;
 pub use lock::LockOp;
@@ -166,6 +171,8 @@ operations! {
         Show = 8, "manager.show", may_be_long;
         /// Ends the server after answering.
         Shutdown = 9, "manager.shutdown", mutates;
+        /// Does calls one after the other, each on its own, and returns what came of each.
+        Batch = 10, "manager.batch", mutates, may_be_long;
     }
     list = 1 {
         /// Adds an item at the end.

@@ -10,7 +10,7 @@ use crate::engine::outputs::Answer;
 use crate::engine::registry::Registry;
 use crate::engine::types::{ObjectId, Settings};
 use byproxy_proto::fault::{Fault, FaultCode};
-use byproxy_proto::value::{self, Raw};
+use byproxy_proto::value::{self, Raw, Value};
 use std::ops::RangeInclusive;
 
 /// The answer that is being written, and the world's references and bytes.
@@ -38,10 +38,16 @@ impl Effects<'_> {
     /// [`FaultCode::TooLarge`].
     #[inline]
     pub(crate) fn room(&self, bytes: usize) -> Result<(), Fault> {
-        if self.answer.result.len().saturating_add(bytes) <= self.settings.reply_bytes_max {
+        let limit = self.settings.reply_bytes_max;
+        let alone = self.answer.result.len().saturating_add(bytes);
+        if alone.saturating_add(self.answer.taken) <= limit {
             return Ok(());
         }
-        Err(too_large_reply(bytes, self.settings.reply_bytes_max))
+        Err(if alone <= limit {
+            crowded_out()
+        } else {
+            too_large_reply(bytes, limit)
+        })
     }
 
     /// What handing an argument over would take in a reply.
@@ -287,6 +293,21 @@ fn no_addend(raw: Raw<'_>) -> Fault {
     let message = format!("only integers can be added to, and this is {}", raw.type_name());
     Fault::new(FaultCode::WrongType, message)
 }
+
+/// What a call of a batch is refused with that would have had room in a reply of its own. No client sees it: its batch ends there.
+#[cold]
+fn crowded_out() -> Fault {
+    let message = "the calls before it fill the reply: make it in another batch";
+    Fault::new(FaultCode::TooLarge, message).with_detail(CROWDED_OUT)
+}
+
+/// Whether a call was refused by [`crowded_out`].
+pub(crate) fn is_crowded_out(fault: &Fault) -> bool {
+    fault.code == FaultCode::TooLarge && fault.detail == Value::from(CROWDED_OUT)
+}
+
+/// The detail by which the engine knows that fault again.
+const CROWDED_OUT: bool = true;
 
 #[cold]
 fn too_large_reply(bytes: usize, limit: usize) -> Fault {

@@ -14,7 +14,7 @@ mod slot;
 
 pub(crate) use context::{Context, Services, Tie, gone};
 pub(crate) use dict::DictObject;
-pub(crate) use effects::Effects;
+pub(crate) use effects::{Effects, is_crowded_out};
 pub(crate) use list::ListObject;
 pub(crate) use lock::LockObject;
 pub(crate) use queue::QueueObject;

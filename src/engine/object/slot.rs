@@ -1,6 +1,7 @@
 //! An object's place: its identity and count, which never need its lock, and its state, which does.
 
 use super::Contents;
+use crate::engine::batch::Rest;
 use crate::engine::types::ObjectId;
 use crate::engine::waiter::Pass;
 use byproxy_proto::op::Operation;
@@ -49,6 +50,8 @@ pub(crate) struct Queued {
     pub(crate) arguments: Box<[u8]>,
     /// References taken for the arguments.
     pub(crate) taken: Vec<ObjectId>,
+    /// What is left of its batch, if it is one of a batch.
+    pub(crate) rest: Option<Box<Rest>>,
 }
 
 impl ObjectSlot {
@@ -84,8 +87,16 @@ impl Busy {
 }
 
 impl Queued {
-    /// What its arguments are charged for.
+    /// What its arguments, and what is left of its batch, are charged for.
     pub(crate) fn cost(&self) -> u64 {
-        self.arguments.len() as u64
+        self.arguments.len() as u64 + self.rest.as_ref().map_or(0, |rest| rest.cost())
+    }
+
+    /// Gives up the references it has: it is neither done nor answered.
+    pub(crate) fn give_up(self, dropped: &mut Vec<ObjectId>) {
+        dropped.extend(self.taken);
+        if let Some(rest) = self.rest {
+            rest.give_up(dropped);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The engine driven by hand: virtual time, jobs run when the test says so.
 
+mod batch;
 mod dict;
 mod jobs;
 mod list;

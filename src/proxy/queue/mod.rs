@@ -13,7 +13,7 @@ pub use errors::{GetError, GetTimeoutError, PutError, PutManyError, PutTimeoutEr
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::proxy::call::calls;
-use crate::proxy::element::Element;
+use crate::proxy::element::{Element, IntoElement};
 use crate::proxy::proxy;
 use byproxy_proto::op::{Operation, Wait};
 use serde::Serialize;
@@ -62,6 +62,30 @@ calls! {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     QueueCalls of QueueProxy [T] {
+        /// Puts an item if there is room now.
+        ///
+        /// One round trip. Python: `q.put(x, block=False)`, `q.put_nowait(x)`
+        ///
+        /// # Errors
+        /// [`TryPutError::Full`], [`TryPutError::ShutDown`] and [`TryPutError::Refused`] give the item back.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use byproxy::TryPutError;
+        ///
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// let queue = manager.queue::<String>(1)?;
+        /// queue.try_put("a")?;
+        /// let Err(TryPutError::Full(item)) = queue.try_put("b") else { panic!("there is room for one") };
+        /// assert_eq!(item, "b");
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "put_nowait")]
+        #[doc(alias = "try_send")]
+        fn try_put(item: impl IntoElement<T>) -> () = QueuePut(item.form(), Wait::TRY) => codec::nothing,
+            or TryPutError<T>: |error| TryPutError::new(error, || item.into_element());
+
         /// Returns how many items are in the queue. Another process may change that before you look at the number.
         ///
         /// Items on their way to a consumer do not count. One round trip. Python: `q.qsize()`

@@ -1,6 +1,6 @@
 //! Putting items.
 
-use super::{PutError, PutManyError, PutTimeoutError, QueueProxy, TryPutError, elapsed};
+use super::{PutError, PutManyError, PutTimeoutError, QueueProxy, elapsed};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::proxy::element::{Element, Forms, IntoElement};
@@ -33,32 +33,6 @@ impl<T: Element> QueueProxy<T> {
     pub fn put(&self, item: impl IntoElement<T>) -> Result<(), PutError<T>> {
         self.put_within(&item, Wait::FOREVER)
             .map_err(|error| PutError::new(error, || item.into_element()))
-    }
-
-    /// Puts an item if there is room now.
-    ///
-    /// One round trip. Python: `q.put(x, block=False)`, `q.put_nowait(x)`
-    ///
-    /// # Errors
-    /// [`TryPutError::Full`], [`TryPutError::ShutDown`] and [`TryPutError::Refused`] give the item back.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use byproxy::TryPutError;
-    ///
-    /// # let manager = byproxy::Manager::embedded()?;
-    /// let queue = manager.queue::<String>(1)?;
-    /// queue.try_put("a")?;
-    /// let Err(TryPutError::Full(item)) = queue.try_put("b") else { panic!("there is room for one") };
-    /// assert_eq!(item, "b");
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    #[doc(alias = "put_nowait")]
-    #[doc(alias = "try_send")]
-    pub fn try_put(&self, item: impl IntoElement<T>) -> Result<(), TryPutError<T>> {
-        self.put_within(&item, Wait::TRY)
-            .map_err(|error| TryPutError::new(error, || item.into_element()))
     }
 
     /// Puts an item, and waits for room at most this long. `Duration::ZERO` is a try, `Duration::MAX` for ever.

@@ -6,7 +6,7 @@ pub(crate) mod memory;
 pub(crate) mod starts;
 
 use crate::Result;
-use crate::client::{ENTRIES, Side, Step, Task, Work, key};
+use crate::client::{BATCH_CALLS, ENTRIES, Side, Step, Task, Work, key};
 use crate::hosts::Host;
 use byproxy::{DictProxy, ListProxy, Manager, QueueProxy};
 use std::path::Path;
@@ -56,6 +56,15 @@ fn step(manager: &Manager, work: Work, dict: DictProxy<String, u64>, list: ListP
         Work::Append => {
             let own = manager.list::<u64>()?;
             Box::new(move |i| Ok(own.append(i)?))
+        }
+        Work::Batch => {
+            let manager = manager.clone();
+            Box::new(move |i| {
+                let first = i * BATCH_CALLS;
+                let entries = first..first + BATCH_CALLS;
+                let calls: Vec<_> = entries.map(|entry| dict.calls().get(nth(&keys, entry))).collect();
+                Ok(manager.batch(calls).into_iter().try_for_each(|got| got.map(drop))?)
+            })
         }
         Work::QueuePair => {
             let queue = manager.queue::<u64>(0)?;
