@@ -15,7 +15,7 @@ use super::element::{Element, Number};
 use super::lock::{Held, word_in};
 use super::mutex::FREE;
 use super::pool::{Block, LINE};
-use super::value::{self, READER_PATIENCE, ValueGuard};
+use super::value::{self, READER_PATIENCE};
 use super::{index_in, made, travel};
 use crate::error::Result;
 
@@ -185,9 +185,10 @@ impl<T: Element> Array<T> {
     /// assert_eq!(seats.to_vec(), [0, 6]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[inline]
     pub fn modify<R>(&self, index: i64, change: impl FnOnce(&mut T) -> R) -> Result<R> {
-        let mut element = self.element(index)?;
-        Ok(change(&mut element))
+        let place = index_in(index, self.length)?;
+        Ok(value::change_held(self.cell(place), self.hold(), change))
     }
 
     /// Copies all elements, one after the other; under the lock ([`ArrayGuard::to_vec`]) they belong together. Python: `a[:]`
@@ -239,7 +240,7 @@ impl<T: Element> Array<T> {
     /// ```
     #[doc(alias = "get_lock")]
     pub fn lock(&self) -> ArrayGuard<'_, T> {
-        self.guard(Held::acquire(self.word(), 0))
+        self.guard(Held::acquire(self.word()))
     }
 
     /// Takes the array's lock if it is free, or its holder dead; `None` if it is taken.
@@ -255,7 +256,7 @@ impl<T: Element> Array<T> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn try_lock(&self) -> Option<ArrayGuard<'_, T>> {
-        Held::try_acquire(self.word(), 0).map(|held| self.guard(held))
+        Held::try_acquire(self.word()).map(|held| self.guard(held))
     }
 
     /// Takes the array's lock, and waits for it at most this long; `None` if it was taken all the time.
@@ -271,7 +272,7 @@ impl<T: Element> Array<T> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn lock_timeout(&self, timeout: Duration) -> Option<ArrayGuard<'_, T>> {
-        Held::acquire_within(self.word(), 0, timeout).map(|held| self.guard(held))
+        Held::acquire_within(self.word(), timeout).map(|held| self.guard(held))
     }
 
     fn from_fn(elements: impl ExactSizeIterator<Item = T>) -> Result<Self> {
@@ -290,16 +291,10 @@ impl<T: Element> Array<T> {
         Ok(new)
     }
 
-    /// An element under the lock.
-    fn element(&self, index: i64) -> Result<ValueGuard<'_, T>> {
-        let place = index_in(index, self.length)?;
-        Ok(ValueGuard::new(self.cell(place), self.hold()))
-    }
-
     #[inline]
     fn read(&self, place: usize) -> T {
         value::get(self.cell(place), || {
-            let held = Held::acquire_within(self.word(), 0, READER_PATIENCE)?;
+            let held = Held::acquire_within(self.word(), READER_PATIENCE)?;
             Some(self.remember(held))
         })
     }
@@ -318,10 +313,12 @@ impl<T: Element> Array<T> {
     }
 
     /// Takes the lock for a call that has nobody to tell of a death.
+    #[inline]
     fn hold(&self) -> Held<'_> {
-        self.remember(Held::acquire(self.word(), 0))
+        self.remember(Held::acquire(self.word()))
     }
 
+    #[inline]
     fn remember<'a>(&self, held: Held<'a>) -> Held<'a> {
         if held.abandoned() {
             self.untold().store(1, Ordering::Relaxed);
@@ -369,8 +366,9 @@ impl<T: Number> Array<T> {
     /// ```
     #[doc(alias = "increment")]
     #[doc(alias = "+=")]
+    #[inline]
     pub fn fetch_add(&self, index: i64, delta: T) -> Result<T> {
-        value::fetch(self.element(index)?, delta, T::plus)
+        self.fetch(index, delta, T::plus)
     }
 
     /// Subtracts from the element at an index in one step and returns what it was.
@@ -392,8 +390,15 @@ impl<T: Number> Array<T> {
     /// ```
     #[doc(alias = "decrement")]
     #[doc(alias = "-=")]
+    #[inline]
     pub fn fetch_sub(&self, index: i64, delta: T) -> Result<T> {
-        value::fetch(self.element(index)?, delta, T::minus)
+        self.fetch(index, delta, T::minus)
+    }
+
+    #[inline]
+    fn fetch(&self, index: i64, delta: T, change: impl FnOnce(T, T) -> Option<T>) -> Result<T> {
+        let place = index_in(index, self.length)?;
+        value::fetch_held(self.cell(place), self.hold(), delta, change)
     }
 }
 

@@ -47,6 +47,12 @@ impl<T: Element> Cell<T> {
     };
     const WIDTH: usize = size_of::<T>().next_power_of_two();
     const SLOT_WORDS: usize = size_of::<T>().div_ceil(WORD);
+    /// The bits of a word that one atomic has.
+    const MASK: Bits = if Self::WIDTH < WORD {
+        (1 << (8 * Self::WIDTH)) - 1
+    } else {
+        Bits::MAX
+    };
 
     /// A cell at an address.
     ///
@@ -111,6 +117,19 @@ impl<T: Element> Cell<T> {
         } else {
             self.write(value);
         }
+    }
+
+    /// The value that the bits of one atomic mean.
+    #[inline]
+    pub(super) fn value_of(bits: Bits) -> T {
+        decode(bits & Self::MASK)
+    }
+
+    /// The bits of a word whose first bytes are this cell, with another value in it.
+    #[inline]
+    pub(super) fn change(bits: Bits, change: impl FnOnce(T) -> Option<T>) -> Option<Bits> {
+        let after = change(Self::value_of(bits))?;
+        Some(bits & !Self::MASK | encode(&after))
     }
 
     fn copy(self) -> (T, bool) {

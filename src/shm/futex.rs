@@ -14,8 +14,9 @@ use rustix::time::Timespec;
 use super::mutex::{Patience, Round, Woken};
 use super::owner;
 
-/// Looks at the word before the processor is given away. More costs more than a sleep when the holder needs our processor.
-const SPINS: u32 = 100;
+/// Looks at the word before the processor is given away, after a pause that doubles each time: every look takes the word from the
+/// processor that is changing it. All pauses together are 127; more cost more than a sleep when the holder needs our processor.
+const SPINS: u32 = 7;
 /// Looks at the word, giving the processor away between them, before sleeping.
 const YIELDS: u32 = 50;
 const SLICE_FIRST: Duration = Duration::from_millis(1);
@@ -60,7 +61,7 @@ impl Patience<AtomicU64> for Waiting {
     fn round(&mut self) -> Round {
         self.rounds = self.rounds.saturating_add(1);
         if self.rounds <= SPINS {
-            spin_loop();
+            (0..1_u32 << (self.rounds - 1)).for_each(|_| spin_loop());
             return Round::Look;
         }
         // From here on whatever a peer does to the word, the time is looked at.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,14 +10,13 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::futex::{Waiting, wake_one};
-use super::mutex::{self, FREE, Hold};
-use super::pool::Block;
+use super::mutex::{self, FREE, Hold, Patience, Round};
+use super::pool::{Block, LINE};
+use super::tokens::Words;
 use super::{made, owner, travel};
 use crate::error::{Error, Result};
 
-const WORD_AT: usize = 0;
-const TOKEN_AT: usize = 8;
-const SIZE: usize = 16;
+const SIZE: usize = size_of::<Words<AtomicU64>>();
 const NAME: &str = "shm::Lock";
 
 /// A lock in shared memory: at most one thread of all processes that have it holds it.
@@ -53,7 +53,14 @@ const NAME: &str = "shm::Lock";
 #[derive(Clone)]
 pub struct Lock {
     block: Arc<Block>,
+    /// In the block, which keeps them mapped.
+    words: NonNull<Words<AtomicU64>>,
 }
+
+// SAFETY: the words are a place in a mapping of the whole process, kept by the block and accessed atomically.
+unsafe impl Send for Lock {}
+// SAFETY: as above.
+unsafe impl Sync for Lock {}
 
 impl Lock {
     /// Makes a lock that is free.
@@ -69,11 +76,8 @@ impl Lock {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn new() -> Result<Self> {
-        let lock = Self {
-            block: made(Block::new(SIZE))?,
-        };
-        lock.word().store(FREE, Ordering::Relaxed);
-        lock.tokens().store(0, Ordering::Relaxed);
+        let lock = Self::at(made(Block::new(SIZE))?);
+        lock.words().initialise();
         Ok(lock)
     }
 
@@ -95,7 +99,11 @@ impl Lock {
     #[doc(alias = "lock")]
     #[inline]
     pub fn acquire(&self) -> LockGuard<'_> {
-        self.guard(Held::acquire(self.word(), self.next_salt()))
+        let (words, owner) = (self.words(), owner::current());
+        match mutex::take_free(&words.lock, words.holder(owner)).and_then(|hold| words.count(hold, owner)) {
+            Some((hold, token)) => self.guard(hold, token),
+            None => self.acquire_slowly(),
+        }
     }
 
     /// Takes the lock if it is free, or its holder dead; `None` if it is taken.
@@ -112,7 +120,10 @@ impl Lock {
     /// ```
     #[doc(alias = "try_lock")]
     pub fn try_acquire(&self) -> Option<LockGuard<'_>> {
-        Held::try_acquire(self.word(), self.next_salt()).map(|held| self.guard(held))
+        let (words, owner) = (self.words(), owner::current());
+        let hold = mutex::try_take(&words.lock, words.holder(owner), &Waiting::forever())?;
+        let (hold, token) = words.count(hold, owner)?;
+        Some(self.guard(hold, token))
     }
 
     /// Takes the lock, and waits for it at most this long; `None` if it was taken all the time.
@@ -131,7 +142,7 @@ impl Lock {
     /// ```
     #[doc(alias = "try_lock_for")]
     pub fn acquire_timeout(&self, timeout: Duration) -> Option<LockGuard<'_>> {
-        Held::acquire_within(self.word(), self.next_salt(), timeout).map(|held| self.guard(held))
+        self.acquire_with(&mut Waiting::at_most(timeout))
     }
 
     /// Frees the lock, whoever holds it, or nobody after [`LockGuard::leak`].
@@ -153,7 +164,7 @@ impl Lock {
     /// ```
     #[doc(alias = "force_unlock")]
     pub fn release(&self) -> Result<()> {
-        if mutex::free(self.word(), wake_one) {
+        if self.words().release(owner::current(), wake_one) {
             Ok(())
         } else {
             Err(Error::Misuse(
@@ -178,34 +189,60 @@ impl Lock {
     /// ```
     #[doc(alias = "is_locked")]
     pub fn locked(&self) -> bool {
-        self.word().load(Ordering::Relaxed) != FREE
+        self.words().lock.load(Ordering::Relaxed) != FREE
+    }
+
+    #[cold]
+    fn acquire_slowly(&self) -> LockGuard<'_> {
+        loop {
+            // A patience without end gives up never.
+            if let Some(guard) = self.acquire_with(&mut Waiting::forever()) {
+                return guard;
+            }
+        }
+    }
+
+    fn acquire_with(&self, patience: &mut Waiting) -> Option<LockGuard<'_>> {
+        let (words, owner) = (self.words(), owner::current());
+        let mut abandoned = false;
+        loop {
+            let holder = words.holder(owner);
+            let hold = match mutex::take_free(&words.lock, holder) {
+                Some(hold) => hold,
+                None => mutex::take(&words.lock, holder, patience)?,
+            };
+            abandoned |= hold.abandoned();
+            if let Some((hold, token)) = words.count(hold, owner) {
+                return Some(self.guard(hold.told(abandoned), token));
+            }
+            // Someone released it before it was of any use.
+            if patience.round() == Round::Over {
+                return None;
+            }
+        }
     }
 
     #[inline]
-    fn guard<'a>(&'a self, held: Held<'a>) -> LockGuard<'a> {
-        // Counted by the holder, but not only: someone may release the lock meanwhile, and its next holder counts as well.
-        let token = self.tokens().fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+    fn guard(&self, hold: Hold, token: u64) -> LockGuard<'_> {
         LockGuard {
             lock: self,
-            held,
+            held: Held::new(&self.words().lock, hold),
             token,
         }
     }
 
-    /// Tells a holding of this process from the one after it, so that an old guard can't free what a new one holds.
-    #[inline]
-    fn next_salt(&self) -> u64 {
-        self.tokens().load(Ordering::Relaxed)
+    fn at(block: Arc<Block>) -> Self {
+        let words = block.part(0, SIZE).cast();
+        Self { block, words }
     }
 
     #[inline]
-    fn word(&self) -> &AtomicU64 {
-        word_in(&self.block, WORD_AT)
-    }
-
-    #[inline]
-    fn tokens(&self) -> &AtomicU64 {
-        word_in(&self.block, TOKEN_AT)
+    fn words(&self) -> &Words<AtomicU64> {
+        const { assert!(align_of::<Words<AtomicU64>>() <= LINE) };
+        // SAFETY:
+        // - The words lie inside the block, which is mapped as long as this lock keeps it, and is aligned to a cache line.
+        // - All processes access them atomically, as these words.
+        unsafe { self.words.as_ref() }
     }
 }
 
@@ -226,7 +263,7 @@ impl Serialize for Lock {
 impl<'de> Deserialize<'de> for Lock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (block, _) = travel::deserialize(NAME, |_| Some(SIZE), deserializer)?;
-        Ok(Self { block })
+        Ok(Self::at(block))
     }
 }
 
@@ -348,32 +385,34 @@ pub(super) struct Held<'a> {
 impl<'a> Held<'a> {
     /// Takes the word, however long that takes.
     #[inline]
-    pub(super) fn acquire(word: &'a AtomicU64, salt: u64) -> Self {
-        let holder = owner::salted(owner::current(), salt);
-        if let Some(hold) = mutex::take_free(word, holder) {
-            return Self::new(word, hold);
+    pub(super) fn acquire(word: &'a AtomicU64) -> Self {
+        match mutex::take_free(word, owner::current()) {
+            Some(hold) => Self::new(word, hold),
+            None => Self::acquire_slowly(word),
         }
+    }
+
+    #[cold]
+    fn acquire_slowly(word: &'a AtomicU64) -> Self {
         loop {
             // A patience without end gives up never.
-            if let Some(hold) = mutex::take(word, holder, &mut Waiting::forever()) {
+            if let Some(hold) = mutex::take(word, owner::current(), &mut Waiting::forever()) {
                 return Self::new(word, hold);
             }
         }
     }
 
     /// Takes the word if it is free or abandoned.
-    pub(super) fn try_acquire(word: &'a AtomicU64, salt: u64) -> Option<Self> {
-        let holder = owner::salted(owner::current(), salt);
-        let hold = mutex::try_take(word, holder, &Waiting::forever())?;
+    pub(super) fn try_acquire(word: &'a AtomicU64) -> Option<Self> {
+        let hold = mutex::try_take(word, owner::current(), &Waiting::forever())?;
         Some(Self::new(word, hold))
     }
 
     /// Takes the word, and waits for it at most this long.
-    pub(super) fn acquire_within(word: &'a AtomicU64, salt: u64, timeout: Duration) -> Option<Self> {
-        let holder = owner::salted(owner::current(), salt);
-        let hold = match mutex::take_free(word, holder) {
+    pub(super) fn acquire_within(word: &'a AtomicU64, timeout: Duration) -> Option<Self> {
+        let hold = match mutex::take_free(word, owner::current()) {
             Some(hold) => hold,
-            None => mutex::take(word, holder, &mut Waiting::at_most(timeout))?,
+            None => mutex::take(word, owner::current(), &mut Waiting::at_most(timeout))?,
         };
         Some(Self::new(word, hold))
     }
@@ -388,6 +427,18 @@ impl<'a> Held<'a> {
     #[inline]
     pub(super) fn is_ours(&self) -> bool {
         owner::is_current(self.hold.word())
+    }
+
+    /// Does something as the holder, and gives the word back. In a process that was forked meanwhile it does neither.
+    #[inline]
+    pub(super) fn give_back_after(self, last: impl FnOnce()) {
+        // Neither can panic, so that the end of `self` has nothing to do.
+        let (word, hold, is_ours) = (self.word, self.hold, self.is_ours());
+        std::mem::forget(self);
+        if is_ours {
+            last();
+            mutex::give_back(word, hold, wake_one);
+        }
     }
 
     /// Leaves the word held by nobody.

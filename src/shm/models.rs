@@ -1,4 +1,4 @@
-//! The shared words under every interleaving that loom can think of: who holds, who sleeps, who dies, who reads.
+//! The shared words under every interleaving that loom can think of: who holds, who sleeps, who dies, who adds, who is late, who reads.
 //!
 //! The algorithms are the production ones; only the words and the way of waiting are loom's. A sleeper here has no slice that would rescue
 //! it: a wake-up that is forgotten or lost is a deadlock, which loom reports.
@@ -10,7 +10,9 @@ use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 use super::mutex::{self, FREE, Hold, OWNERLESS, Patience, Round, WAITERS, Woken};
+use super::pair::{self, Changed, Pair};
 use super::slots;
+use super::tokens::Words;
 use super::word::Word;
 
 const FIRST: u64 = 1 << 7;
@@ -29,6 +31,10 @@ impl Word for AtomicU64 {
 
     fn swap(&self, value: u64, order: Ordering) -> u64 {
         AtomicU64::swap(self, value, order)
+    }
+
+    fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        AtomicU64::fetch_add(self, value, order)
     }
 
     fn compare_exchange(&self, current: u64, new: u64, success: Ordering, failure: Ordering) -> Result<u64, u64> {
@@ -228,6 +234,190 @@ fn an_old_holding_frees_nothing() {
         futex.give_back(hold);
         other.join().unwrap();
         assert_eq!(futex.guarded.load(Ordering::Relaxed), 2);
+    });
+}
+
+#[test]
+fn a_lock_released_by_another_goes_to_its_sleeper() {
+    check_bounded(|| {
+        let lock = Arc::new(Words::of([(); 4].map(|()| AtomicU64::new(0))));
+        let futex = Futex::new(FREE);
+        let hold = mutex::take_free(&lock.lock, lock.holder(FIRST)).unwrap();
+        let sleeper = {
+            let (lock, futex) = (Arc::clone(&lock), Arc::clone(&futex));
+            thread::spawn(move || {
+                let hold = mutex::take(&lock.lock, lock.holder(SECOND), &mut Sleeper(&futex)).unwrap();
+                let (hold, token) = lock.count(hold, SECOND).unwrap();
+                assert!(mutex::give_back(&lock.lock, hold, |_| futex.wake()));
+                token
+            })
+        };
+        let (hold, token) = lock.count(hold, FIRST).unwrap();
+        assert!(lock.release(THIRD, |_| futex.wake()));
+        assert!(
+            !mutex::give_back(&lock.lock, hold, |_| futex.wake()),
+            "it was taken away"
+        );
+        assert!(sleeper.join().unwrap() > token);
+    });
+}
+
+/// A holder loses the lock at any moment, to the next one of the same process.
+fn one_holder_is_late(released_before: bool) {
+    check_bounded(move || {
+        let lock = Arc::new(Words::of([(); 4].map(|()| AtomicU64::new(0))));
+        let take = |lock: &Words<AtomicU64>| {
+            let hold = mutex::take_free(&lock.lock, lock.holder(FIRST))?;
+            lock.count(hold, FIRST)
+        };
+        if released_before {
+            take(&lock).unwrap();
+            assert!(lock.release(FIRST, |_| ()));
+        }
+        let late = {
+            let lock = Arc::clone(&lock);
+            thread::spawn(move || take(&lock))
+        };
+        let released = lock.release(FIRST, |_| ());
+        // The first may have found out, and not have begun anew: then there is nobody but us.
+        let next = if released { take(&lock) } else { None };
+        let late = late.join().unwrap();
+        if let (Some((next, token)), Some((late, late_token))) = (next, late) {
+            assert!(late_token < token, "{late_token} came before {token}");
+            assert!(!mutex::give_back(&lock.lock, late, |_| ()), "it was taken away");
+            assert!(mutex::give_back(&lock.lock, next, |_| ()), "nobody took it away");
+        }
+    });
+}
+
+#[test]
+fn who_lost_the_lock_first_has_a_lower_token_and_frees_nothing() {
+    one_holder_is_late(false);
+}
+
+#[test]
+fn who_lost_the_lock_later_has_a_lower_token_and_frees_nothing() {
+    one_holder_is_late(true);
+}
+
+/// A lock word and a value in one word of the model: both can be changed alone, and both at once.
+#[derive(Clone)]
+struct Both(Arc<AtomicU64>);
+
+/// One of the two.
+struct Half {
+    both: Both,
+    shift: u32,
+}
+
+const HALF: u64 = 0xffff_ffff;
+
+impl Both {
+    fn halves(&self) -> [Half; 2] {
+        [0, 32].map(|shift| Half {
+            both: self.clone(),
+            shift,
+        })
+    }
+
+    /// What a holder does is two steps: it overwrites what comes between.
+    fn add_held(&self, holder: u64) {
+        let [lock, value] = self.halves();
+        let hold = loop {
+            match mutex::take_free(&lock, holder) {
+                Some(hold) => break hold,
+                None => thread::yield_now(),
+            }
+        };
+        let seen = value.load(Ordering::Relaxed);
+        value.store(seen + 1, Ordering::Relaxed);
+        assert!(mutex::give_back(&lock, hold, |_| ()));
+    }
+}
+
+impl Half {
+    fn part(&self, both: u64) -> u64 {
+        both >> self.shift & HALF
+    }
+
+    /// What both are after one was replaced, if the function wants that.
+    fn replace(&self, order: Ordering, new: impl Fn(u64) -> Option<u64>) -> Result<u64, u64> {
+        let mut both = self.both.0.load(Ordering::Relaxed);
+        loop {
+            let part = self.part(both);
+            let Some(new) = new(part) else { return Err(part) };
+            let changed = both & !(HALF << self.shift) | new << self.shift;
+            match self.both.0.compare_exchange(both, changed, order, Ordering::Relaxed) {
+                Ok(_) => return Ok(part),
+                Err(now) => both = now,
+            }
+        }
+    }
+}
+
+impl Word for Half {
+    fn load(&self, order: Ordering) -> u64 {
+        self.part(self.both.0.load(order))
+    }
+
+    fn store(&self, value: u64, order: Ordering) {
+        self.swap(value, order);
+    }
+
+    fn swap(&self, value: u64, order: Ordering) -> u64 {
+        self.replace(order, |_| Some(value)).unwrap()
+    }
+
+    fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        self.replace(order, |part| Some(part + value)).unwrap()
+    }
+
+    fn compare_exchange(&self, current: u64, new: u64, success: Ordering, _: Ordering) -> Result<u64, u64> {
+        self.replace(success, |part| (part == current).then_some(new))
+    }
+
+    fn fence(order: Ordering) {
+        fence(order);
+    }
+}
+
+impl Pair for Both {
+    fn compare_exchange(&self, current: (u64, u64), new: (u64, u64)) -> Result<(), (u64, u64)> {
+        let word = |(lock, value)| value << 32 | lock;
+        let outcome = self
+            .0
+            .compare_exchange(word(current), word(new), Ordering::AcqRel, Ordering::Acquire);
+        outcome.map(drop).map_err(|found| (found & HALF, found >> 32))
+    }
+}
+
+#[test]
+fn an_addition_and_a_holder_exclude_each_other() {
+    check_bounded(|| {
+        let both = Both(Arc::new(AtomicU64::new(0)));
+        let holder = {
+            let both = both.clone();
+            thread::spawn(move || both.add_held(FIRST))
+        };
+        let adder = {
+            let both = both.clone();
+            thread::spawn(move || {
+                if pair::change(&both, 0, |value| Some(value + 1)) == Changed::Not {
+                    both.add_held(SECOND);
+                }
+            })
+        };
+        let seen = both.halves()[1].load(Ordering::Relaxed);
+        if pair::change(&both, seen, |value| Some(value + 1)) == Changed::Not {
+            both.add_held(THIRD);
+        }
+        holder.join().unwrap();
+        adder.join().unwrap();
+        assert_eq!(
+            both.0.load(Ordering::Relaxed),
+            3 << 32,
+            "all added, and the lock is free"
+        );
     });
 }
 

@@ -4,15 +4,16 @@
 //! bit 63                          29 28                7 6       1   0
 //!    | start time of the process, 35 | process id, 22    | salt, 6 | W |
 //! ```
-//! `W` says that threads sleep, or may sleep, on the word. The salt tells two holdings of one process apart.
+//! `W` says that threads sleep, or may sleep, on the word. The salt tells two holdings of one process apart: `tokens.rs`.
 //!
 //! | word | state | who leaves it, and how |
 //! |---|---|---|
-//! | 0 | free | anyone: CAS to `holder` (to `holder+W` after having slept: others may sleep still) |
+//! | 0 | free | anyone: CAS to `holder` (to `holder+W` after having slept: others may sleep still). An addition leaves it 0: `pair.rs` |
 //! | holder | held, nobody sleeps | its holder: CAS to 0. A thread about to sleep: CAS to `holder+W` |
 //! | holder + W | held, some may sleep | its holder: CAS to 0, then wake one |
 //! | holder (+ W), whose process is proved dead | abandoned | anyone who proved it: CAS to `itself (+ W)`, and is told |
-//! | [`OWNERLESS`] (+ W) | held by nobody ([`leave`]) | [`free`], by anyone: swap to 0, then wake one if W |
+//! | holder (+ W), alive | to be released by another ([`take_away`]) | that one: CAS to `itself (+ W)`, then as a holder |
+//! | [`OWNERLESS`] (+ W) | held by nobody ([`leave`]) | a release, by anyone: CAS to 0, then wake one if W |
 //! | anything else | a peer scribbled | its process id names no process, or one whose start time differs: as abandoned |
 //!
 //! The holder is named by the very instruction that takes the word, so there is no moment at which a death leaves it taken by nobody.
@@ -78,6 +79,11 @@ impl Hold {
         self.word
     }
 
+    /// The same holding, whose holder is told of a death or not.
+    pub(super) fn told(self, abandoned: bool) -> Self {
+        Self { abandoned, ..self }
+    }
+
     /// Whether it was taken from a dead holder.
     #[inline]
     pub(super) fn abandoned(self) -> bool {
@@ -141,6 +147,31 @@ pub(super) fn take<W: Word, P: Patience<W>>(word: &W, holder: u64, patience: &mu
         holder |= WAITERS;
         examine = patience.park(word, marked) == Woken::Lapsed;
     }
+}
+
+/// Takes a word that was seen held from its holder, whether that lives or not; `None` if it changed.
+pub(super) fn take_away<W: Word>(word: &W, seen: u64, holder: u64) -> Option<Hold> {
+    let holder = holder | (seen & WAITERS);
+    word.compare_exchange(seen, holder, Acquire, Relaxed)
+        .is_ok()
+        .then_some(Hold {
+            word: holder,
+            abandoned: false,
+        })
+}
+
+/// Holds the word under another name; `None` if it was no longer this holding's.
+pub(super) fn rename<W: Word>(word: &W, hold: Hold, holder: u64) -> Option<Hold> {
+    let left = replace(word, hold, |left| holder | (left & WAITERS))?;
+    Some(Hold {
+        word: holder | (left & WAITERS),
+        ..hold
+    })
+}
+
+/// Whether the word is this holding's.
+pub(super) fn is_held<W: Word>(word: &W, hold: Hold) -> bool {
+    word.load(Relaxed) | WAITERS == hold.word | WAITERS
 }
 
 /// Takes the word from the dead holder it names, unless somebody else did.

@@ -10,8 +10,7 @@
 
 use std::io;
 use std::ptr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -22,7 +21,7 @@ use super::mutex::{OWNERLESS, WAITERS};
 use crate::process::identity::Identity;
 
 const SALT_SHIFT: u32 = 1;
-const SALT_MASK: u64 = (1 << 6) - 1;
+pub(super) const SALT_MASK: u64 = (1 << 6) - 1;
 const PID_SHIFT: u32 = 7;
 const PID_MASK: u64 = (1 << 22) - 1;
 const START_SHIFT: u32 = 29;
@@ -33,15 +32,23 @@ const OWNER_MASK: u64 = !(WAITERS | (SALT_MASK << SALT_SHIFT));
 const PAGE_SIZE: usize = 4096;
 
 /// The word that names this process, on a page that the kernel empties in a forked child.
-static CURRENT: OnceLock<&'static AtomicU64> = OnceLock::new();
+static CURRENT: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const UNPREPARED).cast_mut());
+/// Stands there before [`prepare`] was called, so that [`current`] has one thing to look at, and not two. Never written.
+static UNPREPARED: AtomicU64 = AtomicU64::new(0);
 
 /// Makes [`current`] ready; fails where the system is too old or refuses memory.
 pub(super) fn prepare() -> io::Result<()> {
-    if CURRENT.get().is_none() {
+    if ptr::eq(page(), &raw const UNPREPARED) {
         let page = map_wiped_page()?;
         page.store(name(Identity::current()?), Ordering::Relaxed);
-        // Another thread may have been faster: then its page counts, and ours is kept for nothing, once.
-        let _ = CURRENT.set(page);
+        let (nothing, page) = (&raw const UNPREPARED, ptr::from_ref(page));
+        // Pairs with the `Acquire` in `page`. Another thread may have been faster: then its page counts, and ours is kept for nothing, once.
+        let _ = CURRENT.compare_exchange(
+            nothing.cast_mut(),
+            page.cast_mut(),
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
     }
     Ok(())
 }
@@ -49,14 +56,18 @@ pub(super) fn prepare() -> io::Result<()> {
 /// The word that names this process as an owner.
 #[inline]
 pub(super) fn current() -> u64 {
-    match CURRENT.get() {
-        Some(page) => match page.load(Ordering::Relaxed) {
-            0 => name_anew(page),
-            word => word,
-        },
-        // Nothing is mapped before `prepare` succeeded, so nobody gets here with a word to take.
-        None => name_unknown(),
+    let page = page();
+    match page.load(Ordering::Relaxed) {
+        0 => name_anew(page),
+        word => word,
     }
+}
+
+#[inline]
+fn page() -> &'static AtomicU64 {
+    let page = CURRENT.load(Ordering::Acquire);
+    // SAFETY: it points to a static, or to a page that is never unmapped; both are only used as this atomic.
+    unsafe { &*page }
 }
 
 /// The owner word with a salt that tells this holding from the process's others.
@@ -113,6 +124,10 @@ fn owner_word(pid: u32, start_time: u64) -> u64 {
 /// In a process that was forked from one that uses shared memory.
 #[cold]
 fn name_anew(page: &AtomicU64) -> u64 {
+    if ptr::eq(page, &raw const UNPREPARED) {
+        // Nothing is mapped before `prepare` succeeded, so nobody gets here with a word to take.
+        return name_unknown();
+    }
     let word = Identity::current().map_or_else(|_| name_unknown(), name);
     page.store(word, Ordering::Relaxed);
     word

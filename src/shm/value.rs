@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::panicking;
@@ -13,6 +14,7 @@ use super::cell::{Bits, Cell};
 use super::element::{Element, Number};
 use super::lock::{Held, word_in};
 use super::mutex::FREE;
+use super::pair::{self, Changed, Neighbours};
 use super::pool::Block;
 use super::{made, overflow, travel};
 use crate::error::Result;
@@ -61,11 +63,13 @@ pub(super) const READER_PATIENCE: Duration = Duration::from_millis(100);
 /// ```
 pub struct Value<T> {
     block: Arc<Block>,
-    /// In the block, which keeps it mapped.
+    /// Both in the block, which keeps them mapped.
+    word: NonNull<AtomicU64>,
     cell: Cell<T>,
 }
 
-// SAFETY: the cell is a place in a mapping of the whole process, kept by the block and accessed atomically; elements are `Send` and `Sync`.
+// SAFETY: word and cell are places in a mapping of the whole process, kept by the block and accessed atomically; elements are `Send` and
+// `Sync`.
 unsafe impl<T: Element> Send for Value<T> {}
 // SAFETY: as above.
 unsafe impl<T: Element> Sync for Value<T> {}
@@ -88,6 +92,8 @@ impl<T: Element> Value<T> {
     pub fn new(value: T) -> Result<Self> {
         let new = Self::at(made(Block::new(Self::SIZE))?);
         new.word().store(FREE, Ordering::Relaxed);
+        // The whole word: what is behind a smaller value is compared with it, and stays zero.
+        word_in(&new.block, CELL_AT).store(0, Ordering::Relaxed);
         new.cell.initialise(value);
         Ok(new)
     }
@@ -109,7 +115,7 @@ impl<T: Element> Value<T> {
     #[doc(alias = "load")]
     #[inline]
     pub fn get(&self) -> T {
-        get(self.cell, || Held::acquire_within(self.word(), 0, READER_PATIENCE))
+        get(self.cell, || Held::acquire_within(self.word(), READER_PATIENCE))
     }
 
     /// Replaces the value.
@@ -127,7 +133,7 @@ impl<T: Element> Value<T> {
     #[doc(alias = "store")]
     #[inline]
     pub fn set(&self, value: T) {
-        let _held = (!Cell::<T>::IS_WORD).then(|| Held::acquire(self.word(), 0));
+        let _held = (!Cell::<T>::IS_WORD).then(|| Held::acquire(self.word()));
         self.cell.write(value);
     }
 
@@ -151,7 +157,7 @@ impl<T: Element> Value<T> {
     #[doc(alias = "update")]
     #[inline]
     pub fn modify<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
-        change(&mut self.lock())
+        change_held(self.cell, Held::acquire(self.word()), change)
     }
 
     /// Takes the value's lock, and waits for it. The guard works on a copy, which becomes the value when the guard is dropped.
@@ -175,7 +181,7 @@ impl<T: Element> Value<T> {
     #[doc(alias = "get_lock")]
     #[inline]
     pub fn lock(&self) -> ValueGuard<'_, T> {
-        ValueGuard::new(self.cell, Held::acquire(self.word(), 0))
+        ValueGuard::new(self.cell, Held::acquire(self.word()))
     }
 
     /// Takes the value's lock if it is free, or its holder dead; `None` if it is taken.
@@ -191,7 +197,7 @@ impl<T: Element> Value<T> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn try_lock(&self) -> Option<ValueGuard<'_, T>> {
-        Held::try_acquire(self.word(), 0).map(|held| ValueGuard::new(self.cell, held))
+        Held::try_acquire(self.word()).map(|held| ValueGuard::new(self.cell, held))
     }
 
     /// Takes the value's lock, and waits for it at most this long; `None` if it was taken all the time.
@@ -207,7 +213,7 @@ impl<T: Element> Value<T> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn lock_timeout(&self, timeout: Duration) -> Option<ValueGuard<'_, T>> {
-        Held::acquire_within(self.word(), 0, timeout).map(|held| ValueGuard::new(self.cell, held))
+        Held::acquire_within(self.word(), timeout).map(|held| ValueGuard::new(self.cell, held))
     }
 
     fn at(block: Arc<Block>) -> Self {
@@ -218,19 +224,35 @@ impl<T: Element> Value<T> {
         // - It lies inside the block, which this value keeps.
         // - Every process has the block as a `Value<T>`: this one made it, or its ticket said so.
         let cell = unsafe { Cell::new(at) };
-        Self { block, cell }
+        let word = NonNull::from(word_in(&block, WORD_AT));
+        Self { block, word, cell }
     }
 
     #[inline]
     fn word(&self) -> &AtomicU64 {
-        word_in(&self.block, WORD_AT)
+        // SAFETY: it lies in the block, which this value keeps; `word_in` made it a reference before.
+        unsafe { self.word.as_ref() }
+    }
+
+    /// The lock word and the value's, if they can be changed at once.
+    #[inline]
+    fn pair(&self) -> Option<Neighbours> {
+        const { assert!(WORD_AT.is_multiple_of(16) && CELL_AT == WORD_AT + 8) };
+        if !Cell::<T>::IS_WORD {
+            return None;
+        }
+        // SAFETY:
+        // - Blocks are aligned to a cache line and a multiple of it, so the pair is aligned to 16 and lies inside.
+        // - The first word is the lock's; the second is the value's, with nothing else in it.
+        unsafe { Neighbours::new(self.word.cast()) }
     }
 }
 
 impl<T: Number> Value<T> {
     /// Adds to the value in one step and returns what it was.
     ///
-    /// Takes the lock. Python: `with v.get_lock(): v.value += n`
+    /// Waits for whoever holds the lock. Up to 8 bytes it is one instruction where the processor has it, and else done under the lock.
+    /// Python: `with v.get_lock(): v.value += n`
     ///
     /// # Errors
     /// [`Error::Overflow`](crate::Error::Overflow) if the sum would not fit the type; the value is as it was.
@@ -248,12 +270,12 @@ impl<T: Number> Value<T> {
     #[doc(alias = "+=")]
     #[inline]
     pub fn fetch_add(&self, delta: T) -> Result<T> {
-        fetch(self.lock(), delta, T::plus)
+        self.fetch(delta, T::plus)
     }
 
     /// Subtracts from the value in one step and returns what it was.
     ///
-    /// Takes the lock. Python: `with v.get_lock(): v.value -= n`
+    /// Waits for whoever holds the lock, as [`fetch_add`](Self::fetch_add) does. Python: `with v.get_lock(): v.value -= n`
     ///
     /// # Errors
     /// [`Error::Overflow`](crate::Error::Overflow) if the difference would not fit the type; the value is as it was.
@@ -271,7 +293,20 @@ impl<T: Number> Value<T> {
     #[doc(alias = "-=")]
     #[inline]
     pub fn fetch_sub(&self, delta: T) -> Result<T> {
-        fetch(self.lock(), delta, T::minus)
+        self.fetch(delta, T::minus)
+    }
+
+    #[inline]
+    fn fetch(&self, delta: T, change: impl Fn(T, T) -> Option<T>) -> Result<T> {
+        if let Some(pair) = self.pair() {
+            let seen = self.cell.read_held().1;
+            match pair::change(&pair, seen, |bits| Cell::change(bits, |value| change(value, delta))) {
+                Changed::From(bits) => return Ok(Cell::value_of(bits)),
+                Changed::Refused => return Err(overflow::<T>()),
+                Changed::Not => {}
+            }
+        }
+        fetch_held(self.cell, Held::acquire(self.word()), delta, change)
     }
 }
 
@@ -279,7 +314,7 @@ impl<T> Clone for Value<T> {
     fn clone(&self) -> Self {
         Self {
             block: Arc::clone(&self.block),
-            cell: self.cell,
+            ..*self
         }
     }
 }
@@ -449,17 +484,28 @@ fn get_again<'a, T: Element>(cell: Cell<T>, hold: impl FnOnce() -> Option<Held<'
     cell.read_held().0
 }
 
-/// Replaces a guard's number by another and returns what it was.
+/// Changes a cell by a function, under its lock, which is given back then.
 #[inline]
-pub(super) fn fetch<T: Number>(
-    mut guard: ValueGuard<'_, T>,
+pub(super) fn change_held<T: Element, R>(cell: Cell<T>, held: Held<'_>, change: impl FnOnce(&mut T) -> R) -> R {
+    let (mut copy, read) = cell.read_held();
+    // If it panics, the lock is freed with `held`, and the cell is as it was.
+    let result = change(&mut copy);
+    held.give_back_after(|| cell.commit(read, copy));
+    result
+}
+
+/// Replaces a cell's number by another, under its lock, which is given back then, and returns what it was.
+#[inline]
+pub(super) fn fetch_held<T: Number>(
+    cell: Cell<T>,
+    held: Held<'_>,
     delta: T,
     change: impl FnOnce(T, T) -> Option<T>,
 ) -> Result<T> {
-    let before = *guard;
+    let (before, read) = cell.read_held();
     let Some(after) = change(before, delta) else {
         return Err(overflow::<T>());
     };
-    *guard = after;
+    held.give_back_after(|| cell.commit(read, after));
     Ok(before)
 }

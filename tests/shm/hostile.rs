@@ -51,21 +51,23 @@ fn scribble(rounds: u64, spare: usize) {
 #[test]
 fn scribbling_harms_nobody_else() {
     let _watchdog = Watchdog::of(Duration::from_mins(1));
-    let attack = |spared: RawValue<u8>, _: Lock, _: Value<char>, _: Value<[bool; 24]>, _: Array<[u64; 3]>| {
-        // The objects share a segment; the first stands at its beginning.
-        spared.set(1);
-        while spared.get() != 2 {
-            scribble(40, 64);
-        }
-    };
+    let attack =
+        |spared: RawValue<u8>, _: Lock, _: Value<char>, _: Value<u16>, _: Value<[bool; 24]>, _: Array<[u64; 3]>| {
+            // The objects share a segment; the first stands at its beginning.
+            spared.set(1);
+            while spared.get() != 2 {
+                scribble(40, 64);
+            }
+        };
     // In a process of its own, so that only these objects suffer.
     let run = move || {
         let spared = RawValue::new(0_u8).unwrap();
         let lock = Lock::new().unwrap();
         let letter = Value::new('a').unwrap();
+        let count = Value::new(0_u16).unwrap();
         let flags = Value::new([true; 24]).unwrap();
         let array = Array::filled([1_u64, 2, 3], 20).unwrap();
-        let attacker = Process::spawn(attack, (&spared, &lock, &letter, &flags, &array)).unwrap();
+        let attacker = Process::spawn(attack, (&spared, &lock, &letter, &count, &flags, &array)).unwrap();
         until(|| spared.get() == 1);
         let began = Instant::now();
         let mut calls = 0;
@@ -77,6 +79,7 @@ fn scribbling_harms_nobody_else() {
                 *guard = 'b';
             }
             assert!(call.elapsed() < Duration::from_secs(2), "a time to wait was not kept");
+            let _ = count.fetch_add(1);
             let _ = lock.release();
             let _ = lock.locked();
             letter.set('c');

@@ -70,11 +70,93 @@ fn killed_while_modifying_a_small_value() {
 }
 
 #[test]
-fn killed_while_adding() {
-    change_and_die("a small value added to", 5_u64, 12, |value, new| {
-        let delta = new - 5;
-        value.fetch_add(delta).unwrap();
+fn killed_while_adding_nothing_is_held() {
+    let _watchdog = Watchdog::of(LIMIT);
+    let value = Value::new(0_u64).unwrap();
+    let (mut before, mut after) = (0, 0);
+    let victims = kill_points(|| {
+        value.set(5);
+        let victim = Victim::new(
+            || value.fetch_add(0).unwrap(),
+            |_| assert_eq!(value.fetch_add(7).unwrap(), 5),
+        );
+        (victim, ())
     });
+    for (mut victim, ()) in victims {
+        assert!(
+            !value.try_lock().unwrap().abandoned(),
+            "it is one instruction, which needs no lock"
+        );
+        victim.kill();
+        match value.get() {
+            5 => before += 1,
+            12 => after += 1,
+            torn => panic!("torn: {torn}"),
+        }
+        assert!(!value.try_lock().unwrap().abandoned());
+    }
+    println!("a small value added to: killed {before} times before it, {after} times after it");
+    assert!(before > 20 && after > 20);
+}
+
+#[test]
+fn killed_while_adding_to_a_large_value() {
+    change_and_die("a large value added to", 5_u128, 12, |value, new| {
+        value.fetch_add(new - 5).unwrap();
+    });
+}
+
+#[test]
+fn killed_while_adding_to_an_element() {
+    let _watchdog = Watchdog::of(LIMIT);
+    let array = Array::new(&[1_u32, 5]).unwrap();
+    let mut survivors = Survivors::default();
+    let victims = kill_points(|| {
+        array.set(1, 5).unwrap();
+        let victim = Victim::new(
+            || array.fetch_add(1, 0).unwrap(),
+            |_| assert_eq!(array.fetch_add(1, 7).unwrap(), 5),
+        );
+        (victim, ())
+    });
+    for (mut victim, ()) in victims {
+        let held = array.try_lock().is_none();
+        let killed = victim.kill();
+        let guard = array.lock();
+        survivors.record(killed, held);
+        assert_eq!(guard.abandoned(), held);
+        let seen = guard.to_vec();
+        assert!(seen == [1, 5] || seen == [1, 12], "torn: {seen:?}");
+    }
+    survivors.judge("an element added to");
+}
+
+#[test]
+fn killed_while_adding_after_a_guard() {
+    let _watchdog = Watchdog::of(LIMIT);
+    let value = Value::new(0_u64).unwrap();
+    let mut survivors = Survivors::default();
+    let other = Value::new(0_u8).unwrap();
+    let victims = kill_points(|| {
+        value.set(5);
+        let guard = value.lock();
+        let victim = Victim::new(|| drop(other.lock()), |()| assert_eq!(value.fetch_add(7).unwrap(), 5));
+        // It found the lock taken, and waits.
+        victim.run_to_sleep();
+        drop(guard);
+        victim.wait_for_wake();
+        (victim, ())
+    });
+    for (mut victim, ()) in victims {
+        let held = value.try_lock().is_none();
+        let killed = victim.kill();
+        let seen = value.get();
+        assert!(seen == 5 || seen == 12, "torn: {seen}");
+        let guard = value.lock();
+        survivors.record(killed, held);
+        assert_eq!((guard.abandoned(), *guard), (held, seen));
+    }
+    survivors.judge("a small value added to after a wait");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! What values and arrays do within one process.
 
+use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
 use byproxy::Error;
-use byproxy::shm::{Array, RawArray, RawValue, Value};
+use byproxy::shm::{Array, Number, RawArray, RawValue, Value};
 
 use crate::support::Watchdog;
 
@@ -64,6 +65,33 @@ fn all_ways_of_adding_add_up() {
     });
     assert_eq!((small.get(), large.get()), (12_000, 8_000));
     assert_eq!(array.to_vec(), [-4_000, 0, 12_000]);
+}
+
+#[test]
+fn adding_waits_for_a_guard() {
+    fn add<T: Number + PartialEq + Debug>(first: T, delta: T, set: T, sum: T) {
+        let value = Value::new(first).unwrap();
+        let mut guard = value.lock();
+        thread::scope(|scope| {
+            let adder = scope.spawn(|| value.fetch_add(delta).unwrap());
+            thread::sleep(Duration::from_millis(20));
+            assert!(!adder.is_finished() && value.get() == first);
+            *guard = set;
+            drop(guard);
+            assert_eq!(adder.join().unwrap(), set);
+        });
+        assert_eq!(value.fetch_sub(delta).unwrap(), sum);
+        assert_eq!((value.get(), value.try_lock().unwrap().abandoned()), (set, false));
+    }
+
+    let _watchdog = Watchdog::new();
+    add(1_u8, 200, 55, 255);
+    add(-1_i16, -300, 7, -293);
+    add(1_u32, 2, u32::MAX - 2, u32::MAX);
+    add(i64::MIN, i64::MAX, i64::MIN, -1);
+    add(1.5_f32, 2.0, 8.0, 10.0);
+    add(1.5_f64, 2.0, 8.0, 10.0);
+    add(1_u128, 2, 8, 10);
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn lap(Track { value, lock, .. }: &Track, work: Work) -> Result<()> {
     match work {
         Work::ValueGet => repeat(|_| _ = black_box(value.get())),
         Work::ValueSet => repeat(|i| value.set(black_box(i))),
-        Work::ValueAdd => repeat(|_| value.modify(|value| *value += 1)),
+        Work::ValueAdd => repeat(|_| _ = value.fetch_add(1)),
         Work::DirectLockPair => repeat(|_| drop(lock.acquire())),
         other => return Err(format!("{} is nothing direct", other.name()).into()),
     }
