@@ -119,6 +119,24 @@ impl Patience<AtomicU64> for Sleeper<'_> {
     }
 }
 
+/// Sleeps once, and then has no more time.
+struct Impatient<'a>(Sleeper<'a>, bool);
+
+impl Patience<AtomicU64> for Impatient<'_> {
+    fn round(&mut self) -> Round {
+        if self.1 { Round::Over } else { Round::Sleep }
+    }
+
+    fn park(&mut self, word: &AtomicU64, expected: u64) -> Woken {
+        self.1 = true;
+        self.0.park(word, expected)
+    }
+
+    fn is_dead(&self, word: u64) -> bool {
+        self.0.is_dead(word)
+    }
+}
+
 /// Where all interleavings are too many: those in which threads are interrupted so often at most.
 fn check_bounded(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -169,6 +187,38 @@ fn two_sleepers_are_both_woken() {
             thread.join().unwrap();
         }
         assert_eq!(futex.guarded.load(Ordering::Relaxed), 3);
+    });
+}
+
+#[test]
+fn who_is_woken_and_gives_up_leaves_nobody_asleep() {
+    // Once a thread that was woken, found the lock taken again, and had no more time, left without a word: whoever had taken the lock did
+    // not know that others slept, and woke nobody. Now who gives up after a sleep says that others may sleep still.
+    check_bounded(|| {
+        let futex = Futex::new(FREE);
+        let hold = futex.take(FIRST);
+        let impatient = {
+            let futex = Arc::clone(&futex);
+            thread::spawn(move || {
+                let taken = mutex::take(&futex.word, SECOND, &mut Impatient(Sleeper(&futex), false));
+                if let Some(hold) = taken {
+                    futex.give_back(hold);
+                }
+            })
+        };
+        let patient = {
+            let futex = Arc::clone(&futex);
+            thread::spawn(move || {
+                let hold = futex.take(THIRD);
+                futex.give_back(hold);
+            })
+        };
+        futex.give_back(hold);
+        if let Some(hold) = mutex::take_free(&futex.word, FIRST) {
+            futex.give_back(hold);
+        }
+        impatient.join().unwrap();
+        patient.join().unwrap();
     });
 }
 

@@ -17,6 +17,7 @@
 //! | anything else | a peer scribbled | its process id names no process, or one whose start time differs: as abandoned |
 //!
 //! The holder is named by the very instruction that takes the word, so there is no moment at which a death leaves it taken by nobody.
+//! A thread that was woken and has no more time marks the word with `W` when it leaves, for those who sleep on.
 //! A thread that was woken and dies before it takes the word leaves others asleep on a free word: every sleep is a bounded slice, after
 //! which the word is looked at again. After a slice that saw no change, the holder is examined, and its death proved or not assumed.
 //!
@@ -33,6 +34,9 @@ pub(super) const FREE: u64 = 0;
 pub(super) const WAITERS: u64 = 1;
 /// Held by nobody, until someone frees it: a salt without a process.
 pub(super) const OWNERLESS: u64 = 1 << 1;
+
+/// How often a thread that gives up looks at a word that changes all the time: so often nobody is that unlucky but by a peer's will.
+const LOOKS: usize = 100;
 
 /// How a thread waits, and what it can find out meanwhile.
 pub(super) trait Patience<W> {
@@ -121,7 +125,7 @@ pub(super) fn take<W: Word, P: Patience<W>>(word: &W, holder: u64, patience: &mu
     loop {
         let round = patience.round();
         if round == Round::Over {
-            return try_take(word, holder, patience);
+            return give_up(word, holder, patience);
         }
         let seen = word.load(Relaxed);
         if seen == FREE {
@@ -147,6 +151,25 @@ pub(super) fn take<W: Word, P: Patience<W>>(word: &W, holder: u64, patience: &mu
         holder |= WAITERS;
         examine = patience.park(word, marked) == Woken::Lapsed;
     }
+}
+
+/// Takes the word if it is free or abandoned. If not, and the thread has slept, it says that others may sleep still: the wake-up it had may
+/// have been theirs, and whoever took the word meanwhile may not know of them.
+fn give_up<W: Word, P: Patience<W>>(word: &W, holder: u64, patience: &P) -> Option<Hold> {
+    for _ in 0..LOOKS {
+        if let Some(hold) = try_take(word, holder, patience) {
+            return Some(hold);
+        }
+        let seen = word.load(Relaxed);
+        let marked = seen | (holder & WAITERS);
+        if marked == seen || cfg!(canary = "shm_wake_up_kept") {
+            return None;
+        }
+        if seen != FREE && word.compare_exchange(seen, marked, Relaxed, Relaxed).is_ok() {
+            return None;
+        }
+    }
+    None
 }
 
 /// Takes a word that was seen held from its holder, whether that lives or not; `None` if it changed.
