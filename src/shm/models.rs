@@ -41,16 +41,8 @@ impl Word for AtomicU64 {
         AtomicU64::compare_exchange(self, current, new, success, failure)
     }
 
-    fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {
-        AtomicU64::fetch_or(self, bits, order)
-    }
-
     fn fence(order: Ordering) {
         fence(order);
-    }
-
-    fn fence_after_seq_cst() {
-        fence(Ordering::SeqCst);
     }
 }
 

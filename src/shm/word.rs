@@ -9,11 +9,7 @@ pub(super) trait Word {
     fn swap(&self, value: u64, order: Ordering) -> u64;
     fn fetch_add(&self, value: u64, order: Ordering) -> u64;
     fn compare_exchange(&self, current: u64, new: u64, success: Ordering, failure: Ordering) -> Result<u64, u64>;
-    fn fetch_or(&self, bits: u64, order: Ordering) -> u64;
     fn fence(order: Ordering);
-    /// After a `SeqCst` access that writes, and before a `SeqCst` load of another word: nothing in memory, where all such accesses have
-    /// one order; a fence in a model that does not give them one.
-    fn fence_after_seq_cst();
 }
 
 impl Word for AtomicU64 {
@@ -41,14 +37,6 @@ impl Word for AtomicU64 {
     fn compare_exchange(&self, current: u64, new: u64, success: Ordering, failure: Ordering) -> Result<u64, u64> {
         AtomicU64::compare_exchange(self, current, new, success, failure)
     }
-
-    #[inline]
-    fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {
-        AtomicU64::fetch_or(self, bits, order)
-    }
-
-    #[inline]
-    fn fence_after_seq_cst() {}
 
     #[inline]
     fn fence(order: Ordering) {

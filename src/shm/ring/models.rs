@@ -2,13 +2,23 @@
 //!
 //! The functions are the production ones. A sleep here has no end but a call: a call that is forgotten is a deadlock, which loom reports.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 
-use loom::sync::atomic::AtomicU64;
+use loom::sync::atomic::{AtomicU64, fence};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-use super::words::{self, AWAKE, CLOSED, DECLINED, POSITION};
+use super::words::{self, AWAKE, CLOSED, DECLINED, POSITION, RingWord};
+
+impl RingWord for AtomicU64 {
+    fn add_bits(&self, bits: u64) -> u64 {
+        self.fetch_or(bits, AcqRel)
+    }
+
+    fn fence_after_seq_cst() {
+        fence(SeqCst);
+    }
+}
 
 /// One direction, with the socket that a sleeper waits on.
 struct Model {

@@ -21,6 +21,7 @@
 //!
 //! Of two stores each followed by a look at the other, one at least is seen: the sleeper stays awake, or it is called.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 
 use crate::shm::word::Word;
@@ -39,7 +40,7 @@ pub(super) const PARKED: u64 = 1;
 
 /// Moves a client's index on. False once it was closed, and then nothing has moved.
 #[inline]
-pub(super) fn publish<W: Word>(index: &W, from: u64, to: u64) -> bool {
+pub(super) fn publish<W: RingWord>(index: &W, from: u64, to: u64) -> bool {
     // SeqCst is also a Release: whoever sees the index sees the bytes before it (pairs with the Acquire in `look`). Its place in the
     // one order of such accesses, before the look in `call`, pairs with `park`.
     let moved = index.compare_exchange(from, to, SeqCst, Relaxed).is_ok();
@@ -49,7 +50,7 @@ pub(super) fn publish<W: Word>(index: &W, from: u64, to: u64) -> bool {
 
 /// Moves a server's index on.
 #[inline]
-pub(super) fn post<W: Word>(index: &W, to: u64) {
+pub(super) fn post<W: RingWord>(index: &W, to: u64) {
     // As in `publish`.
     index.swap(to, SeqCst);
     W::fence_after_seq_cst();
@@ -57,19 +58,19 @@ pub(super) fn post<W: Word>(index: &W, to: u64) {
 
 /// Where an index is. Pairs with [`publish`] and [`post`]: the bytes before it are there.
 #[inline]
-pub(super) fn look<W: Word>(index: &W) -> u64 {
+pub(super) fn look<W: RingWord>(index: &W) -> u64 {
     index.load(Acquire)
 }
 
 /// After an index was moved: whether its sleeper has to be called. True for one caller only.
 #[inline]
-pub(super) fn call<W: Word>(sleeper: &W) -> bool {
+pub(super) fn call<W: RingWord>(sleeper: &W) -> bool {
     sleeper.load(SeqCst) != AWAKE && sleeper.swap(AWAKE, AcqRel) != AWAKE
 }
 
 /// Before sleeping: says so, then looks again. False if there is something to do, and then nothing was said.
 #[inline]
-pub(super) fn park<W: Word>(sleeper: &W, ready: impl FnOnce() -> bool) -> bool {
+pub(super) fn park<W: RingWord>(sleeper: &W, ready: impl FnOnce() -> bool) -> bool {
     // Pairs with `publish` and `post` followed by `call`.
     sleeper.swap(PARKED, SeqCst);
     W::fence_after_seq_cst();
@@ -82,11 +83,31 @@ pub(super) fn park<W: Word>(sleeper: &W, ready: impl FnOnce() -> bool) -> bool {
 }
 
 /// Lets a client's index move no more; returns where it stays.
-pub(super) fn close<W: Word>(index: &W) -> u64 {
-    index.fetch_or(CLOSED, AcqRel)
+pub(super) fn close<W: RingWord>(index: &W) -> u64 {
+    index.add_bits(CLOSED)
 }
 
 /// The same, but only if it is still here: nothing was published that has not been seen.
-pub(super) fn close_at<W: Word>(index: &W, at: u64) -> bool {
+pub(super) fn close_at<W: RingWord>(index: &W, at: u64) -> bool {
     index.compare_exchange(at, at | CLOSED, AcqRel, Relaxed).is_ok()
+}
+
+/// A word of a ring: memory in production, loom's model of it in tests.
+pub(super) trait RingWord: Word {
+    /// Sets bits and returns what was there before, with `AcqRel`.
+    fn add_bits(&self, bits: u64) -> u64;
+
+    /// After a `SeqCst` access that writes, and before a `SeqCst` load of another word: nothing in memory, where all such accesses have
+    /// one order; a fence in a model that does not give them one.
+    fn fence_after_seq_cst();
+}
+
+impl RingWord for AtomicU64 {
+    #[inline]
+    fn add_bits(&self, bits: u64) -> u64 {
+        self.fetch_or(bits, AcqRel)
+    }
+
+    #[inline]
+    fn fence_after_seq_cst() {}
 }
