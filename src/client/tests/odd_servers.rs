@@ -122,7 +122,7 @@ fn the_answer_to_another_call_ends_the_session() {
 fn replies_of_nonsense_end_the_session() {
     for nonsense in [
         &[0xff, 0xff, 0xff, 0xff][..],
-        &[0, 0, 0, 0],
+        &[1, 0, 0, 0, 0],
         &[3, 0, 0, 0, 9, 9, 9],
         &[2, 0, 0, 0, 1, 0x80],
     ] {
