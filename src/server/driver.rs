@@ -214,6 +214,7 @@ impl Driver {
                 frame,
                 out,
             };
+            let was_stranger = matches!(inbound.role, Role::Stranger);
             let (consumed, verdict) = visit.handle_all(inbound, bytes);
             if consumed < bytes.len() {
                 if fresh {
@@ -223,7 +224,10 @@ impl Driver {
                 }
                 *inbound.pending(source) = pending;
             }
-            self.write(connection, session_of(&inbound.role), replies);
+            // Whoever gave up on its welcome, or has said goodbye, may be gone and takes nothing along: how it went is to be read.
+            let leaves = was_stranger || verdict == Verdict::Goodbye;
+            let session = session_of(&inbound.role).filter(|_| !leaves);
+            self.write(connection, session, replies);
             if verdict != Verdict::Open {
                 return verdict;
             }
