@@ -11,6 +11,7 @@ use byproxy_proto::frame::{self, FrameError, HANDSHAKE_BYTES_MAX, PREFIX_BYTES, 
 use byproxy_proto::handshake::{Hello, Purpose, Welcome};
 use byproxy_proto::value::Limits;
 
+use super::lane::goodbye;
 use crate::error::{Error, Result};
 use crate::transport::{Stream, memory, ring, unix};
 
@@ -56,6 +57,15 @@ impl Default for Options {
     }
 }
 
+/// How long opening a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// How long the server may take to let us in.
+    pub(super) answer: Duration,
+    /// How long a server that has no place for it is asked again; zero is once.
+    pub(super) place: Duration,
+}
+
 /// Where the server is.
 #[derive(Clone, Debug)]
 pub(super) enum Connector {
@@ -99,16 +109,20 @@ impl Connector {
 
     /// Opens a session.
     pub(super) fn open_control(&self, options: &Options) -> Result<(Stream, Welcomed)> {
-        self.open(options, Purpose::Control)
+        let patience = Patience {
+            answer: options.connect_wait,
+            place: options.connect_wait,
+        };
+        self.open(&options.name, Purpose::Control, patience)
     }
 
     /// Opens a lane of a session.
-    pub(super) fn open_lane(&self, options: &Options, welcomed: &Welcomed) -> Result<Stream> {
+    pub(super) fn open_lane(&self, name: &str, welcomed: &Welcomed, patience: Patience) -> Result<Stream> {
         let purpose = Purpose::Lane {
             session: welcomed.session,
             secret: welcomed.secret,
         };
-        let (stream, lane) = self.open(options, purpose)?;
+        let (stream, lane) = self.open(name, purpose, patience)?;
         if lane.instance != welcomed.instance || lane.session != welcomed.session {
             return Err(Error::Gone("another server has taken the address over".to_owned()));
         }
@@ -116,13 +130,13 @@ impl Connector {
     }
 
     /// Opens a connection. A server that has no place for it is asked again for a while: a crowd that comes at once has its turns.
-    fn open(&self, options: &Options, purpose: Purpose) -> Result<(Stream, Welcomed)> {
+    fn open(&self, name: &str, purpose: Purpose, patience: Patience) -> Result<(Stream, Welcomed)> {
         let start = Instant::now();
         let mut pause = PAUSE_MIN;
         loop {
-            match self.try_open(options, purpose) {
+            match self.try_open(name, purpose, patience.answer) {
                 Err(Error::Fault(fault))
-                    if fault.code == FaultCode::TooMany && start.elapsed() + pause < options.connect_wait =>
+                    if fault.code == FaultCode::TooMany && start.elapsed() + pause < patience.place =>
                 {
                     std::thread::sleep(pause);
                     pause = PAUSE_MAX.min(pause * 2);
@@ -132,16 +146,22 @@ impl Connector {
         }
     }
 
-    fn try_open(&self, options: &Options, purpose: Purpose) -> Result<(Stream, Welcomed)> {
+    fn try_open(&self, name: &str, purpose: Purpose, wait: Duration) -> Result<(Stream, Welcomed)> {
         let stream = match self {
-            Self::Unix { path, .. } => unix::Socket::connect(path, options.connect_wait)
-                .map(|socket| Stream::Unix(ring::Connected::new(socket))),
+            Self::Unix { path, .. } => {
+                unix::Socket::connect(path, wait).map(|socket| Stream::Unix(ring::Connected::new(socket)))
+            }
             Self::Memory(host) => memory::Stream::connect(Arc::clone(host)).map(Stream::Memory),
         };
         let stream = stream.map_err(|error| self.error(error))?;
-        let answered = shake_hands(&stream, &Hello::new(purpose, &options.name), options.connect_wait);
-        let welcomed = answered.map_err(|error| self.error(error))??;
-        Ok((stream, welcomed))
+        match shake_hands(&stream, &Hello::new(purpose, name), wait) {
+            Ok(welcomed) => Ok((stream, welcomed?)),
+            Err(error) => {
+                // The server may read our hello yet, and a lane that is lost without a word ends its session.
+                let _ = stream.send_now(&goodbye());
+                Err(self.error(error))
+            }
+        }
     }
 
     fn error(&self, source: io::Error) -> Error {

@@ -3,7 +3,7 @@
 //! A lane owns no buffers: they belong to the calling thread, so that an idle lane costs a descriptor and nothing more.
 
 use std::cell::Cell;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use crate::transport::ring::Connected;
 
 /// How much a reply is expected to take at first.
 const READ_BYTES: usize = 16 << 10;
+/// Why a session ends whose server is there, and silent.
+pub(super) const FROZEN: &str = "the server did not answer in time, so the session was ended";
 /// Buffers above this capacity are given back after use.
 const KEPT_BYTES_MAX: usize = 256 << 10;
 
@@ -144,7 +146,7 @@ impl Lane {
         append(&mut bytes, |out| request.write(out));
         self.stream
             .send(&bytes, &mut 0)
-            .map_err(|error| LaneError::Unsent(closed(&error.to_string())))?;
+            .map_err(|error| LaneError::Unsent(failed(&error)))?;
         bytes.clear();
         let mut descriptor = None;
         loop {
@@ -176,7 +178,7 @@ impl Lane {
             match connected.receive_with_descriptor(&mut bytes, READ_BYTES) {
                 Ok((0, _)) => return Err(LaneError::Unsent(closed("end of the stream"))),
                 Ok((_, came)) => descriptor = descriptor.or(came),
-                Err(error) => return Err(LaneError::Unsent(closed(&error.to_string()))),
+                Err(error) => return Err(LaneError::Unsent(failed(&error))),
             }
         }
     }
@@ -232,7 +234,7 @@ impl Lane {
         self.stream.send(&buffers.output, &mut sent).map_err(|error| {
             // A server that closes says why, if it can.
             self.last_words()
-                .map_or_else(|| LaneError::Unsent(closed(&error.to_string())), LaneError::Ended)
+                .map_or_else(|| LaneError::Unsent(failed(&error)), LaneError::Ended)
         })
     }
 
@@ -253,15 +255,10 @@ impl Lane {
             match self.stream.receive(input, most) {
                 Ok(0) => return Err(LaneError::Lost(closed("end of the stream"))),
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Err(LaneError::Lost(
-                        "the server did not answer in time, so the session was ended".to_owned(),
-                    ));
-                }
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {
                     return Err(LaneError::Unsent(closed("it had not read the call")));
                 }
-                Err(error) => return Err(LaneError::Lost(closed(&error.to_string()))),
+                Err(error) => return Err(LaneError::Lost(failed(&error))),
             }
             if self.stream.connected().is_some_and(Connected::has_ring) {
                 skip_doorbells(input);
@@ -324,6 +321,15 @@ pub(super) fn append(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     );
 }
 
-fn closed(reason: &str) -> String {
+/// Why a stream failed; to block is to have waited for as long as a call may take.
+fn failed(error: &io::Error) -> String {
+    if error.kind() == ErrorKind::WouldBlock {
+        FROZEN.to_owned()
+    } else {
+        closed(&error.to_string())
+    }
+}
+
+pub(super) fn closed(reason: &str) -> String {
     format!("the connection to the server was lost ({reason}): it ended, was killed, or ended this session")
 }

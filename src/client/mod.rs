@@ -15,19 +15,20 @@ mod pool;
 mod releases;
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use byproxy_proto::address::Address;
 use byproxy_proto::frame::{HEADER_BYTES_MAX, Reply, read_done};
-use byproxy_proto::op::{Operation, Properties};
+use byproxy_proto::op::{Operation, Properties, Wait};
 use byproxy_proto::value::Limits;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 pub(crate) use self::connect::Options;
-use self::connect::{Connector, Welcomed};
+use self::connect::{Connector, Patience, Welcomed};
 use self::delivery::Delivery;
 use self::fork::Birth;
 use self::lane::{Buffers, Lane, LaneError};
@@ -37,6 +38,11 @@ use crate::backend::{Answer, Backend, Request};
 use crate::error::{Error, Result};
 use crate::registry;
 use crate::transport::Stream;
+
+/// How long a server may take to let in a lane where there are others to share.
+const SHARED_WAIT: Duration = Duration::from_millis(100);
+/// How long after its address a server that ends may close its connections.
+const ENDING_WAIT: Duration = Duration::from_millis(100);
 
 /// A session with a server in another process, shared by all threads of this one.
 ///
@@ -110,13 +116,29 @@ impl Remote {
             me: Weak::clone(me),
         });
         // One lane is there from the start, so that giving back a reference never has to open one.
-        drop(remote.calls.take(&remote)?);
+        drop(remote.calls.take(&remote, Wait::FOREVER)?);
         Ok(remote)
     }
 
-    /// Opens one more lane.
-    fn open_lane(&self) -> Result<Lane> {
-        let stream = Arc::new(self.connector.open_lane(&self.options, &self.welcomed)?);
+    /// Opens one more lane for a call that waits so long. With others to `share` it is better had soon or not at all.
+    fn open_lane(&self, wait: Wait, share: bool) -> Result<Lane> {
+        let limit = self.patience(wait);
+        let own = wait.nanoseconds().map_or(Duration::MAX, Duration::from_nanos);
+        let connect_wait = self.options.connect_wait;
+        let patience = Patience {
+            answer: connect_wait.min(limit.unwrap_or(Duration::MAX)).min(if share {
+                SHARED_WAIT
+            } else {
+                Duration::MAX
+            }),
+            place: if share { Duration::ZERO } else { connect_wait.min(own) },
+        };
+        let opened = self.connector.open_lane(&self.options.name, &self.welcomed, patience);
+        let stream = opened.map_err(|error| {
+            let frozen = is_late(&error) && limit.is_some_and(|limit| limit <= patience.answer);
+            self.why_no_lane(error, frozen)
+        })?;
+        let stream = Arc::new(stream);
         let mut end = self.end.lock();
         if self.gone.load(Ordering::Acquire) {
             return Err(end.error());
@@ -126,6 +148,24 @@ impl Remote {
         end.streams.insert(id, Arc::downgrade(&stream));
         let ring_after = if self.options.ring { self.welcomed.ring_after } else { 0 };
         Ok(Lane::new(id, stream, ring_after))
+    }
+
+    /// What it means that a lane can't be opened: the end of the session, if its server is gone or counts as frozen.
+    fn why_no_lane(&self, error: Error, frozen: bool) -> Error {
+        // A server that ends gives up its address first, and a moment later its connections.
+        let patience = match &error {
+            Error::Connect { source, .. } if is_nobody(source) => ENDING_WAIT,
+            Error::Refused(_) | Error::Gone(_) => ENDING_WAIT,
+            _ => Duration::ZERO,
+        };
+        if self.control.has_ended(patience) {
+            self.end(&lane::closed("nothing more can be opened in this session"));
+        } else if frozen {
+            self.end(lane::FROZEN);
+        } else {
+            return error;
+        }
+        self.why_gone()
     }
 
     /// Forgets a lane that is closed on purpose.
@@ -192,8 +232,8 @@ impl Remote {
     }
 
     /// How long to wait for a reply; nothing is for ever.
-    fn patience(&self, request: &Request<'_>) -> Option<Duration> {
-        let own = Duration::from_nanos(request.wait.nanoseconds()?);
+    fn patience(&self, wait: Wait) -> Option<Duration> {
+        let own = Duration::from_nanos(wait.nanoseconds()?);
         self.options.call_timeout?.checked_add(own)
     }
 
@@ -202,7 +242,9 @@ impl Remote {
     fn exchange(&self, lane: &mut Lane, request: &Request<'_>, buffers: &mut Buffers) -> Result<u64> {
         buffers.clear();
         self.releases.write_all(&mut buffers.output);
-        let prepared = lane.set_patience(self.patience(request)).and_then(|()| lane.prepare());
+        let prepared = lane
+            .set_patience(self.patience(request.wait))
+            .and_then(|()| lane.prepare());
         prepared.map_err(|error| self.lose(request.operation, error))?;
         let number = lane.write_call(request, buffers);
         let received = lane
@@ -337,13 +379,13 @@ impl Backend for Remote {
             may_block, delivers, ..
         } = request.operation.properties();
         if delivers {
-            return self.call_delivering(self.waits.take(self)?, &request, visit);
+            return self.call_delivering(self.waits.take(self, request.wait)?, &request, visit);
         }
         let waits = may_block && !request.wait.is_try();
         let mut lane = if waits {
-            self.waits.take(self)?
+            self.waits.take(self, request.wait)?
         } else {
-            self.calls.take(self)?
+            self.calls.take(self, request.wait)?
         };
         let mut buffers = Buffers::take();
         let number = self.exchange(&mut lane, &request, &mut buffers)?;
@@ -402,6 +444,23 @@ impl fmt::Debug for Remote {
             .field("gone", &self.gone)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether it took too long to get in.
+fn is_late(error: &Error) -> bool {
+    let (Error::Connect { source, .. } | Error::Io { source, .. }) = error else {
+        return false;
+    };
+    source.kind() == ErrorKind::TimedOut
+}
+
+/// Whether nobody listens.
+fn is_nobody(source: &io::Error) -> bool {
+    use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, NotFound};
+    matches!(
+        source.kind(),
+        NotFound | ConnectionRefused | ConnectionReset | ConnectionAborted
+    )
 }
 
 impl End {

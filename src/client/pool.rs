@@ -8,6 +8,7 @@
 use std::ops::{Deref, DerefMut};
 
 use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::op::Wait;
 use parking_lot::{Condvar, Mutex};
 
 use super::Remote;
@@ -77,9 +78,9 @@ impl Pool {
         }
     }
 
-    /// A lane, opened if there is none free.
+    /// A lane for a call that waits so long, opened if there is none free.
     #[inline]
-    pub(super) fn take<'a>(&'a self, remote: &'a Remote) -> Result<Taken<'a>> {
+    pub(super) fn take<'a>(&'a self, remote: &'a Remote, wait: Wait) -> Result<Taken<'a>> {
         let free = self.state.lock().free.pop();
         match free {
             Some(lane) => Ok(Taken {
@@ -87,7 +88,7 @@ impl Pool {
                 pool: self,
                 lane: Some(lane),
             }),
-            None => self.take_slowly(remote),
+            None => self.take_slowly(remote, wait),
         }
     }
 
@@ -114,7 +115,7 @@ impl Pool {
     }
 
     #[cold]
-    fn take_slowly<'a>(&'a self, remote: &'a Remote) -> Result<Taken<'a>> {
+    fn take_slowly<'a>(&'a self, remote: &'a Remote, wait: Wait) -> Result<Taken<'a>> {
         let found = |lane| {
             Ok(Taken {
                 remote,
@@ -132,7 +133,7 @@ impl Pool {
             if (at_once || look == looks) && state.open < state.max {
                 state.open += 1;
                 drop(state);
-                match self.open(remote) {
+                match self.open(remote, wait) {
                     Err(Opening::Full) => break,
                     Err(Opening::Failed(error)) => return Err(error),
                     Ok(lane) => return found(lane),
@@ -168,8 +169,8 @@ impl Pool {
     }
 
     /// Opens a lane whose place has been taken. Where there are others to share, no more can be had than those.
-    fn open(&self, remote: &Remote) -> Result<Lane, Opening> {
-        remote.open_lane().map_err(|error| {
+    fn open(&self, remote: &Remote, wait: Wait) -> Result<Lane, Opening> {
+        remote.open_lane(wait, false).map_err(|error| {
             let mut state = self.state.lock();
             state.open -= 1;
             let refused = matches!(&error, Error::Connect { .. } | Error::Fault(_));

@@ -110,6 +110,12 @@ impl Stream {
         *self.timeout.lock() = timeout;
     }
 
+    pub(super) fn has_ended(&self, patience: Duration) -> bool {
+        let _ = self.end.incoming.wait_for_bytes(Instant::now().checked_add(patience));
+        let state = self.end.incoming.state.lock();
+        state.ended && state.bytes.is_empty()
+    }
+
     pub(super) fn close(&self) {
         self.end.close();
         self.host.attend(self.connection);

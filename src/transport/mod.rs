@@ -154,6 +154,14 @@ impl Stream {
         }
     }
 
+    /// Whether the peer has ended the connection, or does so within this time. What it sent before counts as no end.
+    pub(crate) fn has_ended(&self, patience: Duration) -> bool {
+        match self {
+            Self::Unix(connected) => connected.has_ended(patience),
+            Self::Memory(stream) => stream.has_ended(patience),
+        }
+    }
+
     /// Ends both directions, and wakes a thread that is waiting in [`Self::receive`].
     pub(crate) fn close(&self) {
         match self {

@@ -242,6 +242,10 @@ impl Connected {
         self.socket.set_timeout(timeout)
     }
 
+    pub(super) fn has_ended(&self, patience: std::time::Duration) -> bool {
+        self.socket.has_ended(patience)
+    }
+
     pub(super) fn close(&self) {
         self.socket.close();
     }

@@ -16,6 +16,7 @@ use interprocess::local_socket::traits::{Stream as _, StreamCommon as _};
 use interprocess::local_socket::{ConnectOptions, GenericFilePath, ToFsName as _};
 use interprocess::os::unix::uds_local_socket;
 use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -167,6 +168,18 @@ impl Socket {
     pub(super) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.stream.set_recv_timeout(timeout)?;
         self.stream.set_send_timeout(timeout)
+    }
+
+    /// Whether the peer has ended the connection and everything it sent has been read, or this is so in a moment.
+    pub(super) fn has_ended(&self, patience: Duration) -> bool {
+        let mut descriptors = [PollFd::new(self.stream.inner(), PollFlags::IN)];
+        // However this wait ends, the look decides.
+        let _ = poll(&mut descriptors, Timespec::try_from(patience).ok().as_ref());
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match retry(|| rustix::net::recv(self.stream.inner(), &mut [0], flags).map(|(received, _)| received)) {
+            Ok(received) => received == 0,
+            Err(error) => error.kind() != ErrorKind::WouldBlock,
+        }
     }
 
     pub(super) fn close_reading(&self) {

@@ -267,3 +267,38 @@ on_each_transport! {
             .unwrap();
     }
 }
+
+#[test]
+fn a_first_wait_after_the_servers_death_learns_that_it_is_gone() {
+    let _watchdog = Watchdog::new();
+    for restarted in [false, true] {
+        let mut server = Served::start();
+        let manager = Manager::connect(server.address()).unwrap();
+        let queue = manager.queue::<u64>(0).unwrap();
+        let path = server.path();
+        server.kill();
+        let _next = restarted.then(|| Served::at(&path));
+        // It needs a lane of its own, which there is none to open.
+        let error = Error::from(queue.get().unwrap_err());
+        assert!(matches!(error, Error::Gone(_)), "restarted: {restarted}: {error}");
+    }
+}
+
+#[test]
+fn a_frozen_server_ends_a_wait_that_needs_a_new_lane() {
+    let _watchdog = Watchdog::new();
+    let patience = Duration::from_millis(100);
+    let server = Served::start();
+    let manager = Manager::builder()
+        .call_timeout(patience)
+        .connect(server.address())
+        .unwrap();
+    let queue = manager.queue::<u64>(0).unwrap();
+    server.freeze();
+    let start = Instant::now();
+    let error = Error::from(queue.try_get().unwrap_err());
+    assert!(matches!(error, Error::Gone(_)), "after {:?}: {error}", start.elapsed());
+    assert!(error.to_string().contains("did not answer in time"), "{error}");
+    assert!(start.elapsed() >= patience);
+    assert!(matches!(manager.ping(), Err(Error::Gone(_))), "the session is over");
+}

@@ -9,22 +9,32 @@ use byproxy_proto::handshake::{VERSION, Welcome};
 
 use super::*;
 
-/// A server that lets everybody in and then does with a lane's first call whatever it is told.
+/// A server that lets everybody in and then does with a connection whatever it is told.
 struct Odd {
     address: Address,
     _directory: tempfile::TempDir,
 }
 
 impl Odd {
+    /// One that does so with a lane's first call.
     fn answering(answer: impl Fn(&mut UnixStream) + Send + Sync + 'static) -> Self {
+        Self::welcoming(move |number, stream| {
+            if read_frame(stream) && number > 0 {
+                answer(stream);
+            }
+        })
+    }
+
+    /// One that does so with every connection; the first is the control connection.
+    fn welcoming(conduct: impl Fn(usize, &mut UnixStream) + Send + Sync + 'static) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("odd");
         let listener = UnixListener::bind(&path).unwrap();
-        let answer = Arc::new(answer);
+        let conduct = Arc::new(conduct);
         std::thread::spawn(move || {
             for (number, stream) in listener.incoming().enumerate() {
                 let mut stream = stream.unwrap();
-                let answer = Arc::clone(&answer);
+                let conduct = Arc::clone(&conduct);
                 std::thread::spawn(move || {
                     read_frame(&mut stream);
                     let welcome = Welcome {
@@ -37,9 +47,7 @@ impl Odd {
                         proof: &[],
                     };
                     stream.write_all(&framed(|out| welcome.write(out))).unwrap();
-                    if read_frame(&mut stream) && number > 0 {
-                        answer(&mut stream);
-                    }
+                    conduct(number, &mut stream);
                 });
             }
         });
@@ -155,6 +163,26 @@ fn a_frozen_server_ends_the_session_after_the_time_allowed() {
         assert!(start.elapsed() >= least, "{:?}", start.elapsed());
         assert!(!remote.is_open());
     }
+}
+
+#[test]
+fn a_request_that_a_frozen_server_does_not_take_says_so() {
+    let odd = Odd::welcoming(|_, stream| {
+        // It reads nothing, and the connection stays.
+        while stream.peer_addr().is_ok() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let options = Options {
+        call_timeout: Some(Duration::from_millis(100)),
+        ..Options::default()
+    };
+    let remote = Remote::connect(&odd.address, options).unwrap();
+    let error = call(&remote, Operation::ListAppend, 5, ("x".repeat(900_000),)).unwrap_err();
+    assert!(
+        matches!(&error, Error::Gone(reason) if reason.contains("did not answer in time")),
+        "{error}"
+    );
 }
 
 #[test]
