@@ -3,13 +3,15 @@
 //! A free lane is taken last in, first out: a thread that is alone always gets the same one, so what it sends arrives in order. In the
 //! pool of calls that are answered soon, a thread that finds none free opens one more while there are few; beyond that it first looks
 //! again for a moment, since most calls are short, then opens another after all (the others may stand behind a long operation), and at
-//! the bound waits for one to be returned. Calls that wait never share: each has its own, and beyond the bound is refused.
+//! the bound waits for one to be returned. A server that has no place for one more is left alone for a while. Calls that wait never share:
+//! each has its own, and beyond the bound is refused.
 
 use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
 
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::op::Wait;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::Remote;
 use super::lane::{Lane, goodbye};
@@ -17,6 +19,8 @@ use crate::error::{Error, Result};
 
 /// How often a thread looks again before it opens one more lane.
 const LOOKS: usize = 32;
+/// How long after a refusal no more lanes are asked for where there are some to share.
+const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 /// How many lanes of calls that wait are kept; more are closed when they are returned.
 const IDLE_WAIT_LANES_MAX: usize = 64;
 
@@ -59,8 +63,10 @@ struct State {
     free: Vec<Lane>,
     /// How many lanes there are, free or taken.
     open: usize,
-    /// How many there may be. It falls to what there is when no more can be had: this process or the server is out of descriptors.
+    /// How many there may be.
     max: usize,
+    /// No more could be had, and until then no more are asked for: this process or the server is out of descriptors or places.
+    refused_until: Option<Instant>,
     /// How many threads wait for one.
     waiting: usize,
     closed: bool,
@@ -116,73 +122,92 @@ impl Pool {
 
     #[cold]
     fn take_slowly<'a>(&'a self, remote: &'a Remote, wait: Wait) -> Result<Taken<'a>> {
-        let found = |lane| {
-            Ok(Taken {
-                remote,
-                pool: self,
-                lane: Some(lane),
-            })
+        let found = |lane| Taken {
+            remote,
+            pool: self,
+            lane: Some(lane),
         };
-        let looks = if self.sharing == Sharing::Exclusive { 0 } else { LOOKS };
-        for look in 0..=looks {
+        let mut looks = if self.sharing == Sharing::Exclusive { 0 } else { LOOKS };
+        loop {
             let mut state = self.state.lock();
             if let Some(lane) = state.free.pop() {
-                return found(lane);
-            }
-            let at_once = matches!(self.sharing, Sharing::Shared { few } if state.open < few);
-            if (at_once || look == looks) && state.open < state.max {
-                state.open += 1;
-                drop(state);
-                match self.open(remote, wait) {
-                    Err(Opening::Full) => break,
-                    Err(Opening::Failed(error)) => return Err(error),
-                    Ok(lane) => return found(lane),
-                }
-            }
-            drop(state);
-            if look % 8 == 7 {
-                std::thread::yield_now();
-            } else {
-                std::hint::spin_loop();
-            }
-        }
-        if self.sharing == Sharing::Exclusive {
-            let message = format!(
-                "this process already has {} calls that wait, which is the most it may have",
-                self.state.lock().max
-            );
-            return Err(Error::Fault(Fault::new(FaultCode::TooMany, message)));
-        }
-        let mut state = self.state.lock();
-        loop {
-            if let Some(lane) = state.free.pop() {
-                return found(lane);
+                return Ok(found(lane));
             }
             if state.closed {
                 drop(state);
                 return Err(remote.why_gone());
             }
-            state.waiting += 1;
-            self.returned.wait(&mut state);
-            state.waiting -= 1;
+            let at_once = matches!(self.sharing, Sharing::Shared { few } if state.open < few);
+            if (at_once || looks == 0) && state.may_open() {
+                state.open += 1;
+                match self.open(remote, wait, state) {
+                    Err(Opening::Full) => continue,
+                    Err(Opening::Failed(error)) => return Err(error),
+                    Ok(lane) => return Ok(found(lane)),
+                }
+            }
+            if looks > 0 {
+                drop(state);
+                looks -= 1;
+                if looks % 8 == 0 {
+                    std::thread::yield_now();
+                } else {
+                    std::hint::spin_loop();
+                }
+            } else if self.sharing == Sharing::Exclusive {
+                let message = format!(
+                    "this process already has {} calls that wait, which is the most it may have",
+                    state.max
+                );
+                return Err(Error::Fault(Fault::new(FaultCode::TooMany, message)));
+            } else {
+                self.await_return(&mut state);
+            }
         }
     }
 
-    /// Opens a lane whose place has been taken. Where there are others to share, no more can be had than those.
-    fn open(&self, remote: &Remote, wait: Wait) -> Result<Lane, Opening> {
-        remote.open_lane(wait, false).map_err(|error| {
-            let mut state = self.state.lock();
-            state.open -= 1;
-            let refused = matches!(&error, Error::Connect { .. } | Error::Fault(_));
-            let shared = matches!(self.sharing, Sharing::Shared { .. });
-            if refused && shared && state.open > 0 && !state.closed {
-                state.max = state.open;
-                return Opening::Full;
+    /// Waits until a lane may be free, or until more may be asked for.
+    fn await_return(&self, state: &mut MutexGuard<'_, State>) {
+        state.waiting += 1;
+        match state.refused_until.filter(|_| state.open < state.max) {
+            Some(until) => {
+                self.returned.wait_until(state, until);
             }
-            drop(state);
-            self.returned.notify_one();
-            Opening::Failed(error)
-        })
+            None => self.returned.wait(state),
+        }
+        state.waiting -= 1;
+    }
+
+    /// Opens a lane whose place has been taken. Where there are others to share, those must do if no more can be had.
+    fn open(&self, remote: &Remote, wait: Wait, mut state: MutexGuard<'_, State>) -> Result<Lane, Opening> {
+        let share = self.sharing != Sharing::Exclusive && state.open > 1;
+        if state.refused_until.is_some() {
+            // One thread tries, and the others go on as before.
+            state.refused_until = Some(Instant::now() + REFUSED_PAUSE);
+        }
+        drop(state);
+        let opened = remote.open_lane(wait, share);
+        let mut state = self.state.lock();
+        let error = match opened {
+            Ok(lane) => {
+                let more = state.refused_until.take().is_some() && state.waiting > 0;
+                drop(state);
+                if more {
+                    self.returned.notify_one();
+                }
+                return Ok(lane);
+            }
+            Err(error) => error,
+        };
+        state.open -= 1;
+        let refused = matches!(&error, Error::Connect { .. } | Error::Fault(_));
+        if refused && share && !state.closed {
+            state.refused_until = Some(Instant::now() + REFUSED_PAUSE);
+            return Err(Opening::Full);
+        }
+        drop(state);
+        self.returned.notify_one();
+        Err(Opening::Failed(error))
     }
 
     /// Returns a lane that was taken.
@@ -204,6 +229,13 @@ impl Pool {
         if wanted {
             self.returned.notify_one();
         }
+    }
+}
+
+impl State {
+    /// Whether one more may be asked for.
+    fn may_open(&self) -> bool {
+        self.open < self.max && self.refused_until.is_none_or(|until| until <= Instant::now())
     }
 }
 

@@ -4,6 +4,7 @@ mod odd_servers;
 
 use std::thread::JoinHandle;
 
+use byproxy_proto::fault::FaultCode;
 use byproxy_proto::op::Wait;
 use byproxy_proto::value::{Kind, Raw, Value, to_vec};
 use serde::Serialize;
@@ -288,6 +289,115 @@ fn threads_make_do_with_the_lanes_they_can_get() {
         call(&remote, Operation::ListLen, list, NOTHING).unwrap().1,
         Value::from(1600)
     );
+}
+
+/// Options with which a client that can't get in would try for as long as a test may take.
+fn patient() -> Options {
+    Options {
+        connect_wait: Duration::from_hours(1),
+        call_lanes: 8,
+        ..Options::default()
+    }
+}
+
+/// Has sixteen threads make calls at once, until something holds.
+fn crowd_until(remote: &Remote, list: u64, what: &str, holds: impl Fn() -> bool) {
+    let done = AtomicBool::new(false);
+    let made = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    call(remote, Operation::ListLen, list, NOTHING).unwrap();
+                    made.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let start = std::time::Instant::now();
+        while !holds() && start.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        done.store(true, Ordering::Relaxed);
+        // Threads that still try to get in would keep the test from ending, and from saying why.
+        if !holds() {
+            remote.end("the test has failed");
+        }
+        assert!(holds(), "stuck after {made:?} calls: {what}");
+    });
+}
+
+#[test]
+fn a_full_server_holds_up_no_call_that_can_share_a_lane() {
+    let served = Served::with(server::Limits {
+        connections_max: 2,
+        ..server::Limits::default()
+    });
+    let remote = Remote::connect(served.handle.address(), patient()).unwrap();
+    let list = new_list(&remote);
+    std::thread::scope(|scope| {
+        let (done, all) = std::sync::mpsc::channel();
+        for _ in 0..16 {
+            let (remote, done) = (&remote, done.clone());
+            scope.spawn(move || {
+                for number in 0..200 {
+                    if call(remote, Operation::ListAppend, list, (number,)).is_err() {
+                        return;
+                    }
+                }
+                done.send(()).unwrap();
+            });
+        }
+        drop(done);
+        let finished = (0..16)
+            .take_while(|_| all.recv_timeout(Duration::from_secs(20)).is_ok())
+            .count();
+        if finished < 16 {
+            remote.end("the test has failed");
+        }
+        assert_eq!(finished, 16, "the others still ask a full server for lanes");
+    });
+    assert_eq!(
+        call(&remote, Operation::ListLen, list, NOTHING).unwrap().1,
+        Value::from(3200)
+    );
+}
+
+#[test]
+fn lanes_are_asked_for_again_after_a_refusal() {
+    let served = Served::with(server::Limits {
+        connections_max: 4,
+        ..server::Limits::default()
+    });
+    let remote = Remote::connect(served.handle.address(), patient()).unwrap();
+    let list = new_list(&remote);
+    let other = served.connect();
+    let refused = || served.handle.stats().refused > 0;
+    crowd_until(&remote, list, "a lane is refused", refused);
+    drop(other);
+    until("the other one has left", || served.handle.stats().connections == 2);
+    let more = || served.handle.stats().connections > 2;
+    crowd_until(&remote, list, "there are more lanes again", more);
+}
+
+#[test]
+fn a_full_server_refuses_a_wait_that_is_over() {
+    let served = Served::with(server::Limits {
+        connections_max: 2,
+        ..server::Limits::default()
+    });
+    let remote = Remote::connect(served.handle.address(), patient()).unwrap();
+    let queue = new_queue(&remote);
+    for wait in [Wait::TRY, Wait::at_most(Duration::from_millis(50))] {
+        let (done, outcome) = std::sync::mpsc::channel();
+        let remote = Arc::clone(&remote);
+        std::thread::spawn(move || done.send(call_waiting(&remote, Operation::QueueGet, queue, (wait,), wait)));
+        let outcome = outcome.recv_timeout(Duration::from_secs(20));
+        let error = outcome.expect("it still asks the server").unwrap_err();
+        assert!(
+            matches!(&error, Error::Fault(fault) if fault.code == FaultCode::TooMany),
+            "{error}"
+        );
+    }
 }
 
 #[test]
