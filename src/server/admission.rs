@@ -8,6 +8,7 @@ use std::time::Duration;
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::{self, FrameError, HANDSHAKE_BYTES_MAX};
 use byproxy_proto::handshake::{Hello, Purpose, VERSION, Welcome};
+use rustix::io::Errno;
 
 use super::connection::{Connection, Role, Source};
 use super::driver::{Driver, Scratch, encode};
@@ -172,13 +173,14 @@ impl Driver {
     }
 
     fn open_session(&self, connection: &Arc<Connection>, name: &str) -> Result<Arc<Session>, Fault> {
+        let unwatched = |error: io::Error| {
+            // Without descriptors it is to come again; a process that is dead or can't be named never gets in.
+            let later = out_of_descriptors(&error);
+            let code = if later { FaultCode::TooMany } else { FaultCode::Refused };
+            Fault::new(code, format!("can't watch process {}: {error}", connection.pid))
+        };
         let pidfd = match &connection.wire {
-            Wire::Unix(served) => Some(served.socket.peer_process(connection.pid).map_err(|error| {
-                Fault::new(
-                    FaultCode::Refused,
-                    format!("can't watch process {}: {error}", connection.pid),
-                )
-            })?),
+            Wire::Unix(served) => Some(served.socket.peer_process(connection.pid).map_err(unwatched)?),
             Wire::Memory(_) => None,
         };
         let secret = super::random_number()
@@ -195,10 +197,7 @@ impl Driver {
             && let Err(error) = poller.watch(&session, pidfd)
         {
             self.doom(&session);
-            return Err(Fault::new(
-                FaultCode::Refused,
-                format!("can't watch process {}: {error}", connection.pid),
-            ));
+            return Err(unwatched(error));
         }
         Ok(session)
     }
@@ -240,6 +239,14 @@ fn tell(connection: &Connection, fault: &Fault) {
         &mut frame,
     );
     let _ = connection.wire.send(&frame);
+}
+
+/// Whether the system has no descriptor left, or no memory for one: there may be some later.
+pub(super) fn out_of_descriptors(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|errno| code == Some(errno.raw_os_error()))
 }
 
 /// Compares without telling by the time it takes how much was right.

@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::event::epoll::{Event, EventFlags};
-use rustix::io::Errno;
 
+use super::admission::out_of_descriptors;
 use super::connection::{Connection, Source};
 use super::driver::{Driver, Scratch};
 use super::poller::{Eagerness, LISTENER, Poller, STOP, Subject, TIMER};
@@ -212,11 +212,4 @@ impl Driver {
         }
         sound
     }
-}
-
-fn out_of_descriptors(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
-        .iter()
-        .any(|errno| code == Some(errno.raw_os_error()))
 }

@@ -1,6 +1,7 @@
 //! No descriptors left to accept with: the server waits without spinning, and serves again when there are some.
 
-use crate::support::{Client, Served, alone, until};
+use crate::support::{Client, Served, alone, framed, until};
+use byproxy_proto::handshake::{Hello, Purpose};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};
 
@@ -64,4 +65,35 @@ fn a_server_without_descriptors_neither_spins_nor_gives_up() {
 fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap()
+}
+
+#[test]
+fn a_session_that_can_not_be_watched_yet_is_told_to_come_again() {
+    alone(
+        "descriptors::a_session_that_can_not_be_watched_yet_is_told_to_come_again",
+        || {
+            let served = Served::start();
+            let mut taken = take_all();
+            // Both ends of one connection, and nothing to watch the client's process with.
+            taken.truncate(taken.len() - 2);
+            let mut client = served.stranger();
+            client.send(&framed(|out| Hello::new(Purpose::Control, "test").write(out)));
+            let told = client.expect_refusal();
+            assert!(told.starts_with("TooMany:"), "{told}");
+            drop(taken);
+            served.client().ping();
+        },
+    );
+}
+
+/// Takes every descriptor that this process may have.
+fn take_all() -> Vec<std::fs::File> {
+    let limit = Rlimit {
+        current: Some(200),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    setrlimit(Resource::Nofile, limit).unwrap();
+    std::iter::repeat_with(|| std::fs::File::open("/dev/null"))
+        .map_while(Result::ok)
+        .collect()
 }
