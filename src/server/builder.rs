@@ -212,7 +212,7 @@ impl Builder {
     /// ```
     pub fn build(self) -> Result<Server> {
         let (address, directory) = if let Some(address) = self.address {
-            (address, None)
+            (settled(address), None)
         } else {
             let context = "can't make a private directory for the socket";
             let directory = PrivateDirectory::create().map_err(|source| Error::Io { context, source })?;
@@ -249,6 +249,15 @@ impl Builder {
             directory,
         })
     }
+}
+
+/// The same place wherever this process goes; a path that would be too long this way stays what it is.
+fn settled(address: Address) -> Address {
+    let absolute = match &address {
+        Address::Unix(path) if path.is_relative() => std::path::absolute(path).ok(),
+        _ => None,
+    };
+    absolute.and_then(|path| Address::unix(path).ok()).unwrap_or(address)
 }
 
 /// Lets this process have a descriptor for each of so many connections, and some for itself, as far as the system allows. Without it

@@ -1,8 +1,9 @@
 //! Whose path it is: what a server takes over, and what it leaves alone.
 
-use crate::support::Served;
+use crate::support::{STUCK, Served, alone};
 use byproxy::Address;
 use byproxy::server::Server;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
@@ -157,4 +158,74 @@ fn an_address_without_a_transport_says_so() {
         .build()
         .unwrap_err();
     assert!(error.to_string().contains("only unix:PATH"), "{error}");
+}
+
+#[test]
+fn a_refused_path_is_left_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "precious").unwrap();
+    refusal(&file);
+    assert_eq!(
+        fs::read_dir(directory.path()).unwrap().count(),
+        1,
+        "a lock file was left behind"
+    );
+}
+
+#[test]
+fn the_lock_file_of_another_server_is_not_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let lock = directory.path().join("socket.lock");
+    let first = listen(&path).unwrap();
+    // Somebody tidies up under its hands, and starts another one.
+    fs::remove_file(&path).unwrap();
+    fs::remove_file(&lock).unwrap();
+    let second = listen(&path).unwrap();
+    drop(first);
+    assert!(lock.exists() && path.exists(), "it removed what was not its own");
+    assert!(refusal(&path).contains("already running"));
+    drop(second);
+    assert!(!lock.exists() && !path.exists());
+}
+
+#[test]
+fn a_program_that_does_not_accept_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let address = SocketAddrUnix::new(&path).unwrap();
+    let new = || socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+    let listener = new();
+    bind(&listener, &address).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    // Its backlog is full, so whoever connects waits for it.
+    let waiting: Vec<_> = std::iter::repeat_with(new)
+        .take_while(|socket| connect(socket, &address).is_ok())
+        .collect();
+    assert!(!waiting.is_empty());
+    let (here, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || here.send(refusal(&path)));
+    let text = told
+        .recv_timeout(STUCK)
+        .expect("the server waits for a stopped program");
+    assert!(text.contains("another program"), "{text}");
+}
+
+#[test]
+fn a_relative_path_means_one_place_for_good() {
+    alone("listener::a_relative_path_means_one_place_for_good", || {
+        let directory = tempfile::tempdir().unwrap();
+        let (here, there) = (directory.path().join("here"), directory.path().join("there"));
+        fs::create_dir(&here).unwrap();
+        fs::create_dir(&there).unwrap();
+        std::env::set_current_dir(&here).unwrap();
+        let server = listen(Path::new("socket")).unwrap();
+        let address = Address::unix(here.join("socket")).unwrap();
+        assert_eq!(server.address(), &address);
+        assert_eq!(server.handle().address(), &address);
+        std::env::set_current_dir(&there).unwrap();
+        drop(server);
+        assert_eq!(fs::read_dir(&here).unwrap().count(), 0, "something was left behind");
+    });
 }

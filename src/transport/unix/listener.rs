@@ -3,7 +3,7 @@
 //! A directory that nobody else can write to, a lock file held for as long as the server lives, and the socket, which is taken over from
 //! a dead server of ours and from nobody else. At the end only our own socket is removed.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -13,6 +13,8 @@ use interprocess::local_socket::traits::Listener as _;
 use interprocess::local_socket::{GenericFilePath, ListenerNonblockingMode, ListenerOptions, ToFsName as _};
 use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
 use interprocess::os::unix::uds_local_socket;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Socket;
 
@@ -52,17 +54,27 @@ pub(crate) enum ListenError {
     },
 }
 
-/// A path that is listened on. Dropping it removes the socket, if it is still ours, and the lock file.
+/// A path that is listened on. Dropping it removes the socket and the lock file, as far as they are still ours.
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: uds_local_socket::Listener,
     path: PathBuf,
-    /// The device and inode of our socket: another server's must not be removed.
-    identity: (u64, u64),
-    /// Held for life. A child of a fork inherits the lock but must not remove anything: see `owner`.
-    lock: File,
+    identity: Identity,
+    /// Held for life, and given up after the socket is removed.
+    lock: Lock,
+}
+
+/// The file that says who has a path, locked. Dropping it removes the file, if it is still ours.
+#[derive(Debug)]
+struct Lock {
+    file: File,
+    path: PathBuf,
+    /// A child of a fork inherits the lock but must not remove anything.
     owner: u32,
 }
+
+/// The device and inode of a file of ours: another server's must not be removed.
+type Identity = (u64, u64);
 
 impl Listener {
     /// Claims a path and listens on it.
@@ -83,13 +95,11 @@ impl Listener {
         });
         let socket = bound.map_err(system("listen on", path))?;
         let metadata = path.symlink_metadata().map_err(system("look at", path))?;
-        let identity = (metadata.dev(), metadata.ino());
         Ok(Self {
             socket,
-            path: path.to_owned(),
-            identity,
+            path: fixed(path),
+            identity: identity(&metadata),
             lock,
-            owner: std::process::id(),
         })
     }
 
@@ -106,19 +116,31 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if self.owner != std::process::id() {
-            return;
-        }
-        let ours = self
-            .path
-            .symlink_metadata()
-            .is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
-        if ours {
-            // Whoever starts now waits for the lock, so nobody can put another socket here in between.
+        // Whoever starts now waits for the lock, so nobody can put another socket here in between.
+        if self.lock.is_ours() && is_at(&self.path, self.identity) {
             let _ = std::fs::remove_file(&self.path);
         }
-        let _ = std::fs::remove_file(lock_path(&self.path));
-        let _ = self.lock.unlock();
+    }
+}
+
+impl Lock {
+    /// Whether this is the process that took it.
+    fn is_ours(&self) -> bool {
+        self.owner == std::process::id()
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if !self.is_ours() {
+            return;
+        }
+        let is_there = |held: Metadata| is_at(&self.path, identity(&held));
+        if self.file.metadata().is_ok_and(is_there) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+        // Not only our descriptor lets go: a forked copy of this process may have another.
+        let _ = self.file.unlock();
     }
 }
 
@@ -173,11 +195,11 @@ fn first_missing(path: &Path) -> PathBuf {
 }
 
 /// Takes the lock file, which says who has the path.
-fn take_lock(path: &Path) -> Result<File, ListenError> {
+fn take_lock(path: &Path) -> Result<Lock, ListenError> {
     let lock_path = lock_path(path);
     for _ in 0..LOCK_ATTEMPTS_MAX {
         let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
-        let mut lock = OpenOptions::new()
+        let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -186,11 +208,11 @@ fn take_lock(path: &Path) -> Result<File, ListenError> {
             .custom_flags(flags)
             .open(&lock_path)
             .map_err(system("open", &lock_path))?;
-        match lock.try_lock() {
+        match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
-                let _ = (&lock).take(16).read_to_string(&mut pid);
+                let _ = (&file).take(16).read_to_string(&mut pid);
                 let pid = if pid.trim().is_empty() {
                     "unknown".to_owned()
                 } else {
@@ -204,15 +226,18 @@ fn take_lock(path: &Path) -> Result<File, ListenError> {
             Err(TryLockError::Error(source)) => return Err(system("lock", &lock_path)(source)),
         }
         // A server that ended between our open and our lock has removed the file: then ours is the lock of nothing.
-        let held = lock.metadata().map_err(system("look at", &lock_path))?;
-        let current = lock_path.symlink_metadata();
-        if current.is_ok_and(|current| (current.dev(), current.ino()) == (held.dev(), held.ino())) {
-            let written = lock
+        let held = file.metadata().map_err(system("look at", &lock_path))?;
+        if is_at(&lock_path, identity(&held)) {
+            let written = file
                 .set_len(0)
-                .and_then(|()| lock.rewind())
-                .and_then(|()| writeln!(lock, "{}", std::process::id()));
+                .and_then(|()| file.rewind())
+                .and_then(|()| writeln!(file, "{}", std::process::id()));
             written.map_err(system("write", &lock_path))?;
-            return Ok(lock);
+            return Ok(Lock {
+                file,
+                path: fixed(&lock_path),
+                owner: std::process::id(),
+            });
         }
     }
     Err(system("lock", &lock_path)(io::Error::other(
@@ -241,13 +266,35 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(occupied(format!("a socket of user {}", metadata.uid())));
     }
-    // Another kind of program may listen there without our lock; a connection that is refused proves that nobody does.
-    match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-        Ok(_) => return Err(occupied("a socket on which another program listens".to_owned())),
-        Err(error) => return Err(occupied(format!("a socket that answers `{error}`"))),
+    // Another kind of program may listen there without our lock; a connection that is refused proves that nobody does. One that does not
+    // accept must not hold us up.
+    match try_connect(path) {
+        Err(Errno::CONNREFUSED) => {}
+        Err(Errno::NOENT) => return Ok(()),
+        Ok(()) | Err(Errno::AGAIN) => return Err(occupied("a socket on which another program listens".to_owned())),
+        Err(error) => return Err(occupied(format!("a socket that answers `{}`", io::Error::from(error)))),
     }
     std::fs::remove_file(path).map_err(system("remove", path))
+}
+
+/// Whether somebody listens, without waiting.
+fn try_connect(path: &Path) -> rustix::io::Result<()> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
+}
+
+fn identity(metadata: &Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+fn is_at(path: &Path, ours: Identity) -> bool {
+    path.symlink_metadata().is_ok_and(|found| identity(&found) == ours)
+}
+
+/// The same place wherever this process goes: what is to be removed at the end.
+fn fixed(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn lock_path(path: &Path) -> PathBuf {
