@@ -71,6 +71,9 @@ pub(super) enum Work {
         rest: Box<Rest>,
         outcome: Option<Result<Answer, Fault>>,
     },
+    /// What must never be: work that fails.
+    #[cfg(test)]
+    Panic,
 }
 
 /// A call that became a job.
@@ -159,6 +162,8 @@ impl Job {
                 orphans = left;
                 Finished::Nothing
             }
+            #[cfg(test)]
+            Work::Panic => panic!("work that fails"),
         };
         orphans.extend(dropped.into_iter().filter(|&object| world.registry.give_up(object, 1)));
         JobDone { finished, orphans }

@@ -160,6 +160,12 @@ impl Engine {
         self.services.timers.earliest()
     }
 
+    /// A job that panics when it is run.
+    #[cfg(test)]
+    pub(crate) fn job_that_panics(&self) -> Job {
+        Job::new(self.world.clone(), job::Work::Panic)
+    }
+
     /// A client process is gone: everything it held is given back, every wait of it ended. The second time nothing
     /// happens.
     pub fn handle_session_end(&self, now: Time, session: SessionId, out: &mut Outputs) {

@@ -89,13 +89,13 @@ impl Helpers {
 fn work(driver: &Arc<Driver>) {
     let mut scratch = Scratch::default();
     while let Some(job) = driver.helpers.next() {
-        let done = job.run();
-        driver.guard(|| {
+        let turn = |scratch: &mut Scratch| {
+            let done = job.run();
             driver
                 .engine
                 .handle_job_done(driver.timer.now(), done, &mut scratch.out);
             driver.deliver(&mut scratch.out, &mut scratch.frame);
-            driver.settle(&mut scratch);
-        });
+        };
+        driver.visit(&mut scratch, turn, || ());
     }
 }

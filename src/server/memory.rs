@@ -53,6 +53,11 @@ impl MemoryServer {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn driver(&self) -> &Driver {
+        &self.host.driver
+    }
+
     /// What a client connects to.
     pub(crate) fn host(&self) -> Arc<dyn Host> {
         Arc::clone(&self.host) as Arc<dyn Host>
@@ -79,11 +84,11 @@ impl Drop for MemoryServer {
 impl Host for MemoryHost {
     fn accept(&self, end: End) -> io::Result<u64> {
         let mut scratch = self.scratch.lock().pop().unwrap_or_default();
-        self.driver.guard(|| {
+        let work = |scratch: &mut Scratch| {
             // They are this process's own: none is turned away for want of a place.
-            self.driver.make_room(&mut scratch);
-            self.driver.settle(&mut scratch);
-        });
+            self.driver.make_room(scratch);
+        };
+        self.driver.visit(&mut scratch, work, || ());
         self.scratch.lock().push(scratch);
         let connection = self.driver.admit(Wire::Memory(end), std::process::id())?;
         let mut connections = self.connections.lock();
@@ -96,10 +101,9 @@ impl Host for MemoryHost {
         let found = self.connections.lock().get(&connection).and_then(Weak::upgrade);
         let Some(connection) = found else { return };
         let mut scratch = self.scratch.lock().pop().unwrap_or_default();
-        self.driver.guard(|| {
-            self.driver.write_on(&connection, &mut scratch);
-            self.driver.read(&connection, Source::Socket, &mut scratch);
-            self.driver.settle(&mut scratch);
+        self.driver.attend(&connection, &mut scratch, |scratch| {
+            self.driver.write_on(&connection, scratch);
+            self.driver.read(&connection, Source::Socket, scratch);
         });
         self.scratch.lock().push(scratch);
     }

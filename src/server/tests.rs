@@ -1,5 +1,6 @@
 //! The driver without sockets: bytes in, bytes out, and the order of things under the test's control.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use byproxy_proto::frame::{self, FrameError, PREFIX_BYTES, Reply, Request};
@@ -9,6 +10,7 @@ use byproxy_proto::value::{Kind, Limits as ValueLimits, Raw, Value, to_vec};
 use serde::Serialize;
 
 use super::Limits;
+use super::driver::Scratch;
 use super::memory::MemoryServer;
 use crate::engine::Settings;
 use crate::transport::{Stream, memory};
@@ -318,4 +320,52 @@ fn replies_do_not_mix_when_the_reader_is_slow() {
         panic!("no item");
     };
     assert_eq!((number, result.len()), (client.number, 3));
+}
+
+#[test]
+fn a_panic_in_a_job_costs_no_helper() {
+    let server = server();
+    let driver = server.driver();
+    for _ in 0..20 {
+        assert!(driver.helpers.submit(driver.engine.job_that_panics()).is_ok());
+    }
+    // A long call is a job like any other: somebody has to be left to run it.
+    let mut client = Client::open(&server);
+    let items: Vec<_> = (0..100_000u32).rev().collect();
+    let contents = Some(&items);
+    let (_, handed) = client.call(Operation::Create, 0, (Kind::LIST.0, Some("list"), contents));
+    client.call(Operation::ListSort, handed[0], (false,));
+    assert_eq!(client.call(Operation::ListGet, handed[0], (0,)).0, Value::from(0));
+    assert_eq!(driver.stats().panics, 20);
+}
+
+#[test]
+fn a_panic_in_a_visit_leaves_nothing_half_done() {
+    let server = server();
+    let driver = server.driver();
+    let mut client = Client::open(&server);
+    let session = driver
+        .sessions
+        .iter()
+        .next()
+        .map(|session| Arc::clone(&session))
+        .unwrap();
+    let mut scratch = Scratch::default();
+    let mended = std::cell::Cell::new(false);
+    driver.visit(
+        &mut scratch,
+        |scratch| {
+            scratch.frame.push(7);
+            driver.doom(&session);
+            panic!("half way");
+        },
+        || mended.set(true),
+    );
+    assert!(mended.get());
+    assert!(
+        scratch.frame.is_empty(),
+        "half a frame is left to be sent to somebody else"
+    );
+    assert!(client.control.is_closed(), "a session whose end was decided goes on");
+    assert_eq!(driver.stats().panics, 1);
 }

@@ -93,16 +93,16 @@ impl Worker {
     fn handle(&self, token: u64, event: &Event, scratch: &mut Scratch, rings: &mut Rings) {
         let driver = &self.driver;
         match token {
-            TIMER => driver.guard(|| {
-                if driver.expire(scratch) {
-                    self.accept_again();
-                }
-                driver.settle(scratch);
-            }),
-            LISTENER => driver.guard(|| {
-                self.accept(scratch);
-                driver.settle(scratch);
-            }),
+            TIMER => {
+                let work = |scratch: &mut Scratch| {
+                    if driver.expire(scratch) {
+                        self.accept_again();
+                    }
+                };
+                // A chore that is lost must not leave the server deaf.
+                driver.visit(scratch, work, || self.accept_again());
+            }
+            LISTENER => driver.visit(scratch, |scratch| self.accept(scratch), || ()),
             token => match self.poller.subject(token) {
                 Subject::Connection(connection) => {
                     let flags = event.flags;
@@ -119,10 +119,7 @@ impl Worker {
                     });
                     rings.add(&connection);
                 }
-                Subject::Process(session) => driver.guard(|| {
-                    driver.doom(&session);
-                    driver.settle(scratch);
-                }),
+                Subject::Process(session) => driver.visit(scratch, |_| driver.doom(&session), || ()),
                 Subject::Nothing => {}
             },
         }
@@ -182,30 +179,32 @@ impl Drop for StopOthers<'_> {
 }
 
 impl Driver {
-    /// Runs a visit; a panic in it is a fault of ours that must not take the server down.
-    pub(super) fn guard(&self, visit: impl FnOnce()) {
-        self.guarded(visit);
-    }
-
     /// Does something with a connection, and settles. A panic ends the connection it happened on.
     #[inline]
     pub(super) fn attend(&self, connection: &Arc<Connection>, scratch: &mut Scratch, work: impl FnOnce(&mut Scratch)) {
+        self.visit(scratch, work, || self.lose(connection));
+    }
+
+    /// Does something, and settles. A panic in it is a fault of ours that must not take the server down: what it left half done in the
+    /// buffers goes, then comes what there is to mend, and then what it would have settled.
+    #[inline]
+    pub(super) fn visit(&self, scratch: &mut Scratch, work: impl FnOnce(&mut Scratch), mend: impl FnOnce()) {
         let sound = self.guarded(|| {
             work(scratch);
             self.settle(scratch);
         });
         if !sound {
             *scratch = Scratch::default();
-            self.guard(|| {
-                self.lose(connection);
+            self.guarded(|| {
+                mend();
                 self.settle(scratch);
             });
         }
     }
 
-    /// The same, and tells whether there was no panic.
+    /// Whether something ran without a panic.
     #[inline]
-    pub(super) fn guarded(&self, visit: impl FnOnce()) -> bool {
+    fn guarded(&self, visit: impl FnOnce()) -> bool {
         let sound = catch_unwind(AssertUnwindSafe(visit)).is_ok();
         if !sound {
             self.counters.panics.fetch_add(1, Ordering::Relaxed);
