@@ -323,7 +323,10 @@ impl Driver {
         let Some(lane) = self.lanes.get(&to.lane.0).map(|lane| Arc::clone(&lane)) else {
             return;
         };
-        lane.answering.store(0, Ordering::Release);
+        // At the server's end whoever comes first answers.
+        if lane.answering.swap(0, Ordering::AcqRel) == 0 {
+            return;
+        }
         if reply.delivers {
             lane.delivers(reply.number);
         }

@@ -1,6 +1,7 @@
 //! The driver without sockets: bytes in, bytes out, and the order of things under the test's control.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use byproxy_proto::frame::{self, FrameError, PREFIX_BYTES, Reply, Request};
@@ -368,4 +369,23 @@ fn a_panic_in_a_visit_leaves_nothing_half_done() {
     );
     assert!(client.control.is_closed(), "a session whose end was decided goes on");
     assert_eq!(driver.stats().panics, 1);
+}
+
+#[test]
+fn a_call_is_answered_once_at_the_end_of_the_server() {
+    let server = server();
+    let driver = server.driver();
+    let mut getter = Client::open(&server);
+    let queue = getter.create(Kind::QUEUE, "queue");
+    let get = getter.frame(Operation::QueueGet, queue, (FOREVER,));
+    getter.lane.send(&get);
+    let lane = driver.lanes.iter().next().map(|lane| Arc::clone(&lane)).unwrap();
+    // The server's end has begun, and answers the call; a helper comes a little later with its own answer.
+    assert_eq!(lane.answering.swap(0, Ordering::AcqRel), getter.number);
+    let mut putter = Client::open(&server);
+    putter.open_named("queue");
+    putter.call(Operation::QueuePut, queue, (7, FOREVER));
+    getter.lane.stream.set_timeout(Some(Duration::from_millis(1))).unwrap();
+    let received = getter.lane.stream.receive(&mut getter.lane.received, 1 << 20);
+    assert!(received.is_err(), "it was answered twice: {:?}", getter.lane.received);
 }
