@@ -32,7 +32,7 @@ impl Driver {
     /// Takes a new connection, as a stranger. Its events start at once.
     ///
     /// # Errors
-    /// If the connection can't be watched, or there are too many; it is then closed.
+    /// If the connection can't be watched, or there are too many; it is then closed, and counted as refused.
     pub(super) fn admit(&self, wire: Wire, pid: u32) -> io::Result<Arc<Connection>> {
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
         let poller = match wire {
@@ -62,6 +62,7 @@ impl Driver {
         if let Some(poller) = connection.poller()
             && let Err(error) = poller.add(&connection)
         {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
             self.retire(&connection, &mut connection.inbound.lock());
             return Err(error);
         }

@@ -134,12 +134,12 @@ impl Worker {
             match listener.accept() {
                 Ok(socket) => {
                     // A connection of another user is dropped without a word.
-                    let admitted = socket
-                        .check_user()
-                        .and_then(|pid| self.driver.admit(Wire::Unix(Served::new(socket)), pid));
-                    if admitted.is_err() {
+                    let Ok(pid) = socket.check_user() else {
                         self.driver.counters.refused.fetch_add(1, Ordering::Relaxed);
-                    }
+                        continue;
+                    };
+                    // Whoever does not get in has been told and counted.
+                    let _ = self.driver.admit(Wire::Unix(Served::new(socket)), pid);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if out_of_descriptors(&error) => {

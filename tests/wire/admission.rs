@@ -60,6 +60,7 @@ fn too_many_connections_are_told_so() {
     let mut third = served.stranger();
     assert!(third.expect_refusal().starts_with("TooMany:"));
     first.ping();
+    assert_eq!(served.handle.stats().refused, 1, "one was refused, once");
 }
 
 #[test]
