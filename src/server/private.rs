@@ -29,10 +29,18 @@ pub(crate) struct PrivateDirectory {
 }
 
 impl PrivateDirectory {
-    /// Makes one, and removes those beside it that servers of ours left behind when they were killed.
+    /// Makes one where the system has its temporary files, and removes those beside it that servers of ours left behind when they were
+    /// killed.
+    ///
+    /// # Errors
+    /// What the system says, with the path and where that comes from.
     pub(crate) fn create() -> io::Result<Self> {
+        Self::create_in(&std::env::temp_dir())
+    }
+
+    fn create_in(parent: &Path) -> io::Result<Self> {
         let name = format!("{NAME_PREFIX}{:016x}", random_number()? >> 64);
-        let chosen = std::env::temp_dir().join(&name);
+        let chosen = parent.join(&name);
         let fits = chosen.join(SOCKET_NAME).as_os_str().len() + ".lock".len() <= UNIX_PATH_BYTES_MAX;
         let path = if fits {
             chosen
@@ -42,7 +50,14 @@ impl PrivateDirectory {
         if let Some(parent) = path.parent() {
             sweep(parent);
         }
-        DirBuilder::new().mode(0o700).create(&path)?;
+        DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
+            let hint = if fits {
+                "it goes where TMPDIR says, or to /tmp: set TMPDIR to a folder that you can write to"
+            } else {
+                "it goes there because the path that TMPDIR says is too long for a socket: set TMPDIR to a shorter one"
+            };
+            io::Error::new(error.kind(), format!("{}: {error} ({hint})", path.display()))
+        })?;
         Ok(Self {
             path,
             owner: std::process::id(),
@@ -166,5 +181,16 @@ mod tests {
         drop(held);
         sweep(parent.path());
         assert!(!living.exists(), "its server is dead now");
+    }
+
+    #[test]
+    fn a_place_that_can_not_be_used_is_named_with_the_way_out() {
+        let error = PrivateDirectory::create_in(Path::new("/nowhere/at/all")).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("/nowhere/at/all/byproxy-") && text.contains("TMPDIR"),
+            "{text}"
+        );
+        assert_eq!(error.kind(), ErrorKind::NotFound);
     }
 }
