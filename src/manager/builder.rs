@@ -138,6 +138,10 @@ impl ManagerBuilder {
 
     /// Connects as [`Manager::connect`] does.
     ///
+    /// A process has one session with a server, which all its managers and proxies share. If it has one already, this manager joins that,
+    /// and the name, the call timeout and the wish for rings of whoever connected first hold for all: those given here are not used. A
+    /// process that wants its own does this before anything else brings it there, such as another manager or a proxy that it is given.
+    ///
     /// # Errors
     /// Those of [`Manager::connect`].
     ///

@@ -130,7 +130,8 @@ impl Manager {
 
     /// Connects to a server that runs, such as one started by `byproxy serve`.
     ///
-    /// A process has one session with a server, however often it connects.
+    /// A process has one session with a server, however often it connects: it is as whoever connected first
+    /// [described](ManagerBuilder::connect) it.
     ///
     /// Python: `BaseManager(address).connect()`
     ///
