@@ -1,8 +1,8 @@
 //! References on their way back to the server.
 //!
 //! They are sent at once, on a free call lane and without waiting for anything; or, when every call lane is taken, with whatever is
-//! sent next: the thread that returns a lane looks here. So none is lost, none waits for ever, and what a thread released is known
-//! before what it calls next. Only when a flood has filled a socket does a short-lived thread send the rest, in its own time.
+//! sent next: the thread that returns a lane looks here. So none is lost, and none waits for ever. What a thread released is as a rule
+//! known before what it calls next, but that is not promised: when the lanes were all taken, another one may carry it. Only when a flood has filled a socket does a short-lived thread send the rest, in its own time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
