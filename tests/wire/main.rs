@@ -8,5 +8,6 @@ mod hello;
 mod idle;
 mod listener;
 mod pressure;
+mod rings;
 mod session;
 mod support;

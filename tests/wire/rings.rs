@@ -1,0 +1,483 @@
+//! Rings under clients that ask for them at the wrong time, leave them, and write anything in them.
+//!
+//! What a client maps it can also write through its descriptor: so these tests do, and need no mapping.
+
+use crate::support::{Client, NOTHING, STUCK, Sent, Served, alone, call, framed, message, until};
+use byproxy::server::Limits;
+use byproxy_proto::frame::{DOORBELL, Reply, Request};
+use byproxy_proto::op::Operation;
+use byproxy_proto::value::Limits as ValueLimits;
+use rustix::io::{pread, pwrite};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// The number under which these clients ask for a ring; others count up from one.
+const ASKED: u64 = 1 << 40;
+/// What one ring takes, in bytes: a page of words and two streams.
+const RING_BYTES: usize = 4096 + 2 * (64 << 10);
+/// What one of its streams takes.
+const CAPACITY: u64 = 64 << 10;
+
+/// Where the words of a ring lie.
+const REQUESTS_TAIL: u64 = 0;
+const REQUESTS_HEAD: u64 = 128;
+const REPLIES_TAIL: u64 = 256;
+const REPLIES_HEAD: u64 = 384;
+const REQUESTS: u64 = 4096;
+const REPLIES: u64 = REQUESTS + CAPACITY;
+
+/// A ring as its client has it.
+struct Ring {
+    memory: OwnedFd,
+    written: u64,
+    read: u64,
+}
+
+/// What a server answered to asking.
+enum Given {
+    Ring(Ring),
+    Again,
+    Fault(String),
+}
+
+impl Ring {
+    fn word(&self, at: u64) -> u64 {
+        let mut bytes = [0; 8];
+        assert_eq!(pread(&self.memory, &mut bytes, at).unwrap(), 8);
+        u64::from_le_bytes(bytes)
+    }
+
+    fn set(&self, at: u64, word: u64) {
+        assert_eq!(pwrite(&self.memory, &word.to_le_bytes(), at).unwrap(), 8);
+    }
+
+    /// Writes one record and calls the server.
+    fn send(&mut self, client: &mut Client, bytes: &[u8]) {
+        self.put(bytes);
+        client.lane.send(&DOORBELL);
+    }
+
+    /// Writes one record.
+    fn put(&mut self, bytes: &[u8]) {
+        self.set(REQUESTS + self.written % CAPACITY, bytes.len() as u64);
+        self.written += 8;
+        for word in bytes.chunks(8) {
+            let mut padded = [0; 8];
+            padded[..word.len()].copy_from_slice(word);
+            self.set(REQUESTS + self.written % CAPACITY, u64::from_le_bytes(padded));
+            self.written += 8;
+        }
+        self.set(REQUESTS_TAIL, self.written);
+    }
+
+    /// The next record of the server's.
+    fn receive(&mut self) -> Vec<u8> {
+        until("a reply is in the ring", || self.word(REPLIES_TAIL) != self.read);
+        let count = self.word(REPLIES + self.read % CAPACITY);
+        let mut bytes = Vec::new();
+        for word in 0..count.div_ceil(8) {
+            let at = (self.read + 8 + word * 8) % CAPACITY;
+            bytes.extend(self.word(REPLIES + at).to_le_bytes());
+        }
+        bytes.truncate(usize::try_from(count).unwrap());
+        self.read += 8 + count.next_multiple_of(8);
+        self.set(REPLIES_HEAD, self.read);
+        bytes
+    }
+}
+
+/// Asks for a ring and takes its descriptor.
+fn ask(client: &mut Client) -> Given {
+    client
+        .lane
+        .send(&framed(|out| Request::Ring { number: ASKED }.write(out)));
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [0; 4096];
+    let received = recvmsg(
+        &client.lane.0,
+        &mut [IoSliceMut::new(&mut bytes)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    );
+    let received = received.unwrap().bytes;
+    let memory = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    let body = &bytes[4..received];
+    match Reply::read(body, &ValueLimits::default()).unwrap() {
+        Reply::Ring { number, fresh } => {
+            assert_eq!((number, fresh), (ASKED, memory.is_some()));
+            memory.map_or(Given::Again, |memory| {
+                Given::Ring(Ring {
+                    memory,
+                    written: 0,
+                    read: 0,
+                })
+            })
+        }
+        Reply::Fault { .. } => Given::Fault(message(body)),
+        Reply::Done { .. } => panic!("an answer to no call"),
+    }
+}
+
+fn ask_in_vain(client: &mut Client) -> String {
+    match ask(client) {
+        Given::Fault(text) => text,
+        Given::Ring(_) | Given::Again => panic!("there was a ring"),
+    }
+}
+
+fn ring(client: &mut Client) -> Ring {
+    match ask(client) {
+        Given::Ring(ring) => ring,
+        Given::Again => panic!("there was one before"),
+        Given::Fault(text) => panic!("{text}"),
+    }
+}
+
+/// A server with a place for so many rings.
+fn with_places(places: usize) -> Served {
+    Served::with(Limits {
+        ring_bytes_max: places * RING_BYTES,
+        ..Limits::default()
+    })
+}
+
+#[test]
+fn whoever_asks_again_has_the_ring_it_had_and_takes_no_second_place() {
+    let served = with_places(2);
+    let mut client = served.client();
+    let mut ring = ring(&mut client);
+    for _ in 0..100 {
+        assert!(matches!(ask(&mut client), Given::Again));
+    }
+    assert_eq!(served.handle.stats().rings, 1);
+    ring.send(&mut client, &call(1, Operation::Ping, 0, NOTHING));
+    let reply = ring.receive();
+    assert!(matches!(
+        Reply::read(&reply[4..], &ValueLimits::default()).unwrap(),
+        Reply::Done { number: 1, .. }
+    ));
+    client.ping();
+}
+
+#[test]
+fn beyond_the_cap_there_is_none_until_somebody_leaves() {
+    let served = with_places(1);
+    let mut first = served.client();
+    let mut second = served.client();
+    let _ring = ring(&mut first);
+    for _ in 0..3 {
+        assert!(ask_in_vain(&mut second).starts_with("TooMany:"));
+        second.ping();
+    }
+    assert_eq!(served.handle.stats().rings, 1);
+    drop(first);
+    until("its place is free", || served.handle.stats().rings == 0);
+    ring(&mut second);
+    second.ping();
+}
+
+#[test]
+fn a_server_without_rings_says_so_and_the_lane_goes_on() {
+    for limits in [
+        Limits {
+            ring_after: 0,
+            ..Limits::default()
+        },
+        Limits {
+            ring_bytes_max: 0,
+            ..Limits::default()
+        },
+    ] {
+        let served = Served::with(limits);
+        let mut client = served.client();
+        let told = ask_in_vain(&mut client);
+        assert!(
+            told.starts_with("Unsupported:") || told.starts_with("TooMany:"),
+            "{told}"
+        );
+        client.ping();
+        assert_eq!(served.handle.stats().rings, 0);
+    }
+}
+
+#[test]
+fn asking_at_the_wrong_time_or_place_ends_the_session() {
+    let served = Served::start();
+    let asking = framed(|out| Request::Ring { number: ASKED }.write(out));
+
+    let mut waiting = served.client();
+    let queue = (3u8, None::<&str>, Some((0u8, 0u64)));
+    let (_, handed) = waiting.call(Operation::Create, 0, queue).unwrap();
+    waiting.send_call(Operation::QueueGet, handed[0], (None::<u64>,));
+    waiting.lane.send(&asking);
+    assert!(waiting.lane.expect_refusal().starts_with("Malformed:"));
+    waiting.control.expect_end();
+
+    let mut unnumbered = served.client();
+    let frame = framed(|out| Request::Ring { number: 0 }.write(out));
+    unnumbered.lane.send(&frame);
+    assert!(unnumbered.lane.expect_refusal().starts_with("Malformed:"));
+
+    let mut misled = served.client();
+    misled.control.send(&asking);
+    assert!(misled.control.expect_refusal().starts_with("Malformed:"));
+
+    let mut stranger = served.stranger();
+    stranger.send(&asking);
+    assert!(stranger.expect_refusal().starts_with("Malformed:"));
+
+    let mut inside = served.client();
+    let mut ring = ring(&mut inside);
+    ring.send(&mut inside, &asking);
+    inside.control.expect_end();
+    until("nothing is left of them", || {
+        let stats = served.handle.stats();
+        (stats.sessions, stats.rings) == (0, 0)
+    });
+}
+
+#[test]
+fn doorbells_are_for_lanes_and_change_nothing_there() {
+    let served = Served::start();
+    let mut client = served.client();
+    // Many, cut anywhere, and in front of a call.
+    let mut bells = DOORBELL.repeat(50_000);
+    bells.extend(&DOORBELL[..3]);
+    client.lane.send(&bells);
+    client.lane.send(&DOORBELL[3..]);
+    client.ping();
+    // Within a frame they are its contents.
+    let list = client.new_list(None);
+    let item = "\0".repeat(64);
+    client.call(Operation::ListAppend, list, (&item,)).unwrap();
+    let (result, _) = client.call(Operation::ListGet, list, (0,)).unwrap();
+    assert!(result.windows(64).any(|window| window == item.as_bytes()));
+    // While a call waits, and where nothing is in the ring.
+    let _ring = ring(&mut client);
+    client.lane.send(&DOORBELL.repeat(50_000));
+    client.ping();
+
+    let mut stranger = served.stranger();
+    stranger.send(&DOORBELL);
+    assert!(stranger.expect_refusal().starts_with("Malformed:"));
+    client.control.send(&DOORBELL);
+    assert!(client.control.expect_refusal().starts_with("Malformed:"));
+}
+
+#[test]
+fn a_ring_that_is_never_used_gives_its_place_back_and_comes_again() {
+    let served = with_places(1);
+    let mut idle = served.client();
+    let mut ring = ring(&mut idle);
+    let start = Instant::now();
+    idle.ping();
+    until("it is retired", || served.handle.stats().rings == 0);
+    assert!(
+        start.elapsed() >= Duration::from_millis(500),
+        "it had no time to be used"
+    );
+
+    let mut other = served.client();
+    assert!(matches!(ask(&mut other), Given::Ring(_)));
+    assert!(ask_in_vain(&mut idle).starts_with("TooMany:"));
+    drop(other);
+    until("its place is free", || served.handle.stats().rings == 0);
+    assert!(matches!(ask(&mut idle), Given::Again));
+    ring.send(&mut idle, &call(7, Operation::Ping, 0, NOTHING));
+    assert!(!ring.receive().is_empty());
+}
+
+#[test]
+fn what_is_written_to_a_retired_ring_is_not_taken() {
+    let served = Served::start();
+    let mut client = served.client();
+    let list = client.new_list(None);
+    let mut ring = ring(&mut client);
+    until("it is retired", || served.handle.stats().rings == 0);
+    // No honest client gets past the mark in the index.
+    ring.send(&mut client, &call(7, Operation::ListAppend, list, (1,)));
+    client.ping();
+    let (length, _) = client.call(Operation::ListLen, list, NOTHING).unwrap();
+    assert_eq!(
+        length,
+        byproxy_proto::value::to_vec(&0, &ValueLimits::default()).unwrap()
+    );
+}
+
+#[test]
+fn nonsense_in_a_ring_ends_its_session_and_harms_nobody_else() {
+    let served = Served::start();
+    let mut other = served.client();
+    let closed = 1 << 63;
+    let nonsense: [&dyn Fn(&Ring); 6] = [
+        &|ring| ring.set(REQUESTS_TAIL, CAPACITY + 8),
+        &|ring| ring.set(REQUESTS_TAIL, u64::MAX),
+        &|ring| ring.set(REQUESTS_TAIL, 3),
+        // A record without a length, one that is longer than what was written, and one that is longer than anything.
+        &|ring| ring.set(REQUESTS_TAIL, 16),
+        &|ring| {
+            ring.set(REQUESTS, 64);
+            ring.set(REQUESTS_TAIL, closed | 16);
+        },
+        &|ring| {
+            ring.set(REQUESTS, u64::MAX);
+            ring.set(REQUESTS_TAIL, 16);
+        },
+    ];
+    for nonsense in nonsense {
+        let mut client = served.client();
+        let ring = ring(&mut client);
+        nonsense(&ring);
+        client.lane.send(&DOORBELL);
+        client.control.expect_end();
+        other.ping();
+    }
+    // An index of what was read is looked at when the replies have filled the ring.
+    let mut client = served.client();
+    let mut ring = ring(&mut client);
+    ring.set(REPLIES_HEAD, u64::MAX >> 2);
+    let start = Instant::now();
+    for number in 1.. {
+        let before = ring.word(REPLIES_TAIL);
+        ring.put(&call(number, Operation::Ping, 0, NOTHING));
+        // The session may have ended by now.
+        let _ = std::io::Write::write_all(&mut client.lane.0, &DOORBELL);
+        while ring.word(REPLIES_TAIL) == before && !ended(&client) {
+            assert!(start.elapsed() < STUCK, "neither a reply nor the end");
+            std::thread::yield_now();
+        }
+        if ended(&client) {
+            break;
+        }
+        assert!(before < CAPACITY, "it fills a ring that nobody empties");
+    }
+    other.ping();
+    until("nothing is left of them", || {
+        let stats = served.handle.stats();
+        (stats.sessions, stats.rings) == (1, 0)
+    });
+}
+
+/// Whether the server has ended the session.
+fn ended(client: &Client) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    rustix::net::recv(&client.control.0, &mut [0], flags).is_ok()
+}
+
+#[test]
+fn scribbling_harms_the_scribbler_only() {
+    let served = Served::start();
+    let mut other = served.client();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    for _ in 0..60 {
+        let mut client = served.client();
+        let mut ring = ring(&mut client);
+        ring.send(&mut client, &call(1, Operation::Ping, 0, NOTHING));
+        ring.receive();
+        for _ in 0..50 {
+            let words = [
+                REQUESTS_TAIL,
+                REQUESTS_HEAD,
+                REPLIES_TAIL,
+                REPLIES_HEAD,
+                512,
+                520,
+                640,
+                648,
+            ];
+            let at = match next() % 4 {
+                0 => next() % (RING_BYTES as u64 / 8) * 8,
+                _ => words[usize::try_from(next() % 8).unwrap()],
+            };
+            let word = match next() % 4 {
+                0 => next(),
+                1 => next() % 64 * 8,
+                2 => next() % 3,
+                _ => next() | 1 << (62 + next() % 2),
+            };
+            ring.set(at, word);
+            // The session may have ended by now.
+            let _ = std::io::Write::write_all(&mut client.lane.0, &DOORBELL);
+        }
+        other.ping();
+    }
+    until("they are gone", || served.handle.stats().sessions == 1);
+    assert_eq!(served.handle.stats().rings, 0);
+    other.ping();
+}
+
+#[test]
+fn nobody_can_make_a_ring_smaller() {
+    let served = Served::start();
+    let mut client = served.client();
+    let mut ring = ring(&mut client);
+    for size in [0, 4096, 1 << 30] {
+        assert!(rustix::fs::ftruncate(&ring.memory, size).is_err());
+    }
+    ring.send(&mut client, &call(1, Operation::Ping, 0, NOTHING));
+    assert!(!ring.receive().is_empty());
+}
+
+#[test]
+fn two_hundred_rings_leave_nothing_behind() {
+    alone("rings::two_hundred_rings_leave_nothing_behind", || {
+        let served = Served::start();
+        let mut client = served.client();
+        client.ping();
+        let before = leftovers();
+        for round in 0..200 {
+            let mut other = served.client();
+            let mut ring = ring(&mut other);
+            if round % 2 == 0 {
+                ring.send(&mut other, &call(1, Operation::Ping, 0, NOTHING));
+                ring.receive();
+            }
+            if round % 3 == 0 {
+                other.lane.send(&framed(|out| Request::Goodbye.write(out)));
+                other.lane.expect_end();
+            }
+        }
+        until("all have left", || {
+            let stats = served.handle.stats();
+            (stats.sessions, stats.rings) == (1, 0)
+        });
+        until("their memory and descriptors are given back", || leftovers() == before);
+        client.ping();
+    });
+}
+
+/// The memory that this process, in which both sides are, shares with itself, and its descriptors.
+fn leftovers() -> (usize, usize) {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mapped = maps.lines().filter(|line| line.contains("memfd:byproxy")).count();
+    (mapped, std::fs::read_dir("/proc/self/fd").unwrap().count())
+}
+
+#[test]
+fn a_client_that_drops_its_descriptor_goes_on_over_the_socket() {
+    let served = Served::start();
+    let mut client = served.client();
+    client
+        .lane
+        .send(&framed(|out| Request::Ring { number: ASKED }.write(out)));
+    // A plain read throws the descriptor away.
+    assert!(matches!(client.lane.receive(), Sent::Frame(_)));
+    for _ in 0..100 {
+        client.ping();
+    }
+    assert!(matches!(ask(&mut client), Given::Again), "it can't be had twice");
+    client.ping();
+}
