@@ -284,16 +284,16 @@ impl Connected {
     fn receive_from_ring(&self, ring: &ClientEnd, into: &mut Vec<u8>) -> io::Result<usize> {
         let mut looks = Looks::default();
         let mut ended = false;
+        let mut told = false;
         loop {
-            match ring.receive(into) {
+            let received = ring.receive(into);
+            // The first look takes what came before, whether there is more or not: the server may wait for that room.
+            if !std::mem::replace(&mut told, true) && ring.calls_writer() {
+                self.ring_bell();
+            }
+            match received {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                received => {
-                    // What came before this record was consumed.
-                    if ring.calls_writer() {
-                        self.ring_bell();
-                    }
-                    return received;
-                }
+                received => return received,
             }
             if ended {
                 let unread = ring.is_unread();
@@ -390,5 +390,57 @@ impl Looks {
             self.0 = SPINS + YIELDS;
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::unix::Listener;
+    use super::*;
+    use std::time::Duration;
+
+    /// Both ends of a connection that goes on in a ring.
+    fn connection() -> (Served, Connected) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = Listener::bind(&path).unwrap();
+        let client = Connected::new(Socket::connect(&path, Duration::from_secs(10)).unwrap());
+        let server = Served::new(listener.accept().unwrap());
+        assert!(server.open_ring().unwrap());
+        let memory = server.ring().unwrap().descriptor().try_clone_to_owned().unwrap();
+        assert!(client.go_on_in_ring(Some(memory)));
+        (server, client)
+    }
+
+    /// Cause: the client looked whether the server waits for room only when it had found another record. Symptom: of a reply larger than
+    /// the ring the first part was read, and then both sides slept.
+    #[test]
+    fn a_server_that_waits_for_room_is_called_though_there_is_nothing_to_read() {
+        let (server, client) = connection();
+        client.set_timeout(Some(Duration::from_millis(20))).unwrap();
+        let reply = vec![7; 100_000];
+        let sent = server.send_to_ring(&reply).unwrap();
+        let is_full = || server.send_to_ring(&reply[sent..]).unwrap_err().kind() == ErrorKind::WouldBlock;
+        assert!(is_full());
+        let mut received = Vec::new();
+        assert_eq!(client.receive(&mut received, 1).unwrap(), sent);
+        // It is read, but not taken before the client asks for more.
+        assert!(is_full());
+        let bells = || {
+            let mut bells = Vec::new();
+            server.socket.receive_now(&mut bells, 64).map_or(0, |_| bells.len())
+        };
+        bells();
+        assert_eq!(
+            client.receive(&mut received, 1).unwrap_err().kind(),
+            ErrorKind::WouldBlock,
+            "the server sends nothing here"
+        );
+        assert_eq!(
+            bells(),
+            DOORBELL.len(),
+            "the server sleeps on beside the room it waits for"
+        );
+        assert!(server.send_to_ring(&reply[sent..]).is_ok());
     }
 }
