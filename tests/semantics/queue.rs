@@ -1,4 +1,8 @@
 //! Queues behave as Python's, and lose nothing.
+#![allow(
+    clippy::result_large_err,
+    reason = "a thread that puts many hands its error over as it is, items included"
+)]
 
 use crate::support::{on_threads, until_waiting};
 use byproxy::{
