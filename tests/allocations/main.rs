@@ -16,6 +16,8 @@ use std::time::Duration;
 const WARM_UP: u64 = 500;
 /// Calls that are counted.
 const CALLS: u64 = 2_000;
+/// How often they are.
+const ROUNDS: u64 = 3;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -45,12 +47,17 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How many allocations the counted calls made.
+/// How many allocations the counted calls made. The best of some rounds counts: once in a second a server puts a chore about a ring on its
+/// timer's list, whatever is called meanwhile.
 fn allocations(mut call: impl FnMut(u64) -> byproxy::Result<()>) -> byproxy::Result<u64> {
     (0..WARM_UP).try_for_each(&mut call)?;
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    (0..CALLS).try_for_each(&mut call)?;
-    Ok(ALLOCATIONS.load(Ordering::Relaxed) - before)
+    let mut least = u64::MAX;
+    for _ in 0..ROUNDS {
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        (0..CALLS).try_for_each(&mut call)?;
+        least = least.min(ALLOCATIONS.load(Ordering::Relaxed) - before);
+    }
+    Ok(least)
 }
 
 /// Makes each kind of small call through this manager, and counts.
