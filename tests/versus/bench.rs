@@ -15,8 +15,11 @@ const LIST_ITEMS: usize = 1_000_000;
 /// Connections whose memory is measured; in CPython each costs a thread, so fewer must do.
 const CONNECTIONS: usize = 9_000;
 const CONNECTIONS_PYTHON: usize = 500;
-/// Connections of the server that should do nothing.
-const IDLE_CONNECTIONS: usize = 50;
+/// Clients of the server that should do nothing, and the calls each has made in a row before.
+const IDLE_CLIENTS: usize = 50;
+const IDLE_CALLS: usize = 2000;
+/// After this long a server has given back what its clients no longer use.
+const IDLE_AFTER: Duration = Duration::from_millis(2500);
 const IDLE_TIME: Duration = Duration::from_secs(5);
 /// Threads that make batches: as many clients as Redis' own benchmark has.
 const BATCH_CLIENTS: usize = 50;
@@ -147,6 +150,7 @@ impl Bench<'_> {
             Measure::Memory { work, per_item } => self.memory(side, work, per_item)?,
             Measure::Growth { work, .. } => self.growth(side, work)?,
             Measure::Idle => self.idle()?,
+            Measure::IdleRing => self.idle_ring()?,
         };
         Ok(Some(value))
     }
@@ -222,10 +226,10 @@ impl Bench<'_> {
 
     fn growth(&mut self, side: Side, work: Work) -> Result<f64> {
         // Its objects are many: a server of its own gives them back with its end.
-        let host = if side == Side::Byproxy {
-            Some(self.fresh_host(side)?)
-        } else {
+        let host = if side == Side::Embedded {
             None
+        } else {
+            Some(self.fresh_host(side)?)
         };
         let address = host.as_ref().map(|host| host.address.clone()).unwrap_or_default();
         let outcomes = race(&[Task {
@@ -239,27 +243,42 @@ impl Bench<'_> {
         Ok(outcome.nanoseconds as f64 / outcome.count as f64)
     }
 
-    fn idle(&mut self) -> Result<f64> {
+    /// A server whose clients were busy a moment ago and do nothing now.
+    fn idle_host(&mut self) -> Result<(Host, Vec<Client>)> {
         let host = self.fresh_host(Side::Byproxy)?;
-        let work = Work::HoldConnections;
         let task = Task {
             side: Side::Byproxy,
             address: host.address.clone(),
-            work,
-            size: IDLE_CONNECTIONS,
+            work: Work::HoldClient,
+            size: IDLE_CALLS,
             time: Duration::ZERO,
         };
-        let client = Client::start(&task)?;
-        std::thread::sleep(Duration::from_secs(1));
+        let clients = (0..IDLE_CLIENTS).map(|_| Client::start(&task)).collect::<Result<_>>()?;
+        std::thread::sleep(IDLE_AFTER);
+        Ok((host, clients))
+    }
+
+    fn idle(&mut self) -> Result<f64> {
+        let (host, clients) = self.idle_host()?;
         let before = host.context_switches()?;
         std::thread::sleep(IDLE_TIME);
         let after = host.context_switches()?;
-        drop(client);
+        drop(clients);
         Ok(after - before)
+    }
+
+    /// What a ring of such a client still takes.
+    fn idle_ring(&mut self) -> Result<f64> {
+        let (host, clients) = self.idle_host()?;
+        let shared = host.shared_bytes()?;
+        drop(clients);
+        Ok(shared / IDLE_CLIENTS as f64)
     }
 
     /// The address of a side's server, which is started at its first use.
     fn host(&mut self, side: Side) -> Result<String> {
+        // Whether its clients use rings is no business of a server.
+        let side = if side == Side::Socket { Side::Byproxy } else { side };
         if side == Side::Embedded {
             return Ok(String::new());
         }
@@ -287,7 +306,7 @@ fn start(side: Side, folder: &Path) -> Result<Host> {
     match side {
         Side::Python => peers::python::start(folder),
         Side::Redis => peers::redis::start(folder),
-        Side::Byproxy => ours::start(folder),
+        Side::Byproxy | Side::Socket => ours::start(folder),
         other => Err(format!("{} has no server", other.name()).into()),
     }
 }

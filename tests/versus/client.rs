@@ -51,6 +51,8 @@ names! {
     /// Who is driven.
     Side {
         Byproxy = "byproxy",
+        /// byproxy through sockets only.
+        Socket = "socket",
         /// byproxy with the objects in the client's own process.
         Embedded = "embedded",
         Python = "python",
@@ -93,6 +95,8 @@ names! {
         HoldList = "hold-list",
         /// So many connections, kept.
         HoldConnections = "hold-connections",
+        /// A client that has made so many calls in a row, kept.
+        HoldClient = "hold-client",
         /// What an item costs in a list of a million and in one of a thousand.
         GrowList = "grow-list",
         GrowDict = "grow-dict",
@@ -111,7 +115,7 @@ pub(crate) fn run(task: &Task) -> Result<()> {
     match task.work {
         Work::Produce | Work::Consume => flow(task),
         Work::ManagerStart | Work::ProcessStart => starts(task),
-        Work::HoldList | Work::HoldConnections => {
+        Work::HoldList | Work::HoldConnections | Work::HoldClient => {
             let held = hold(task)?;
             await_go()?;
             drop(held);
@@ -208,7 +212,7 @@ fn grow(task: &Task) -> Result<()> {
 fn steps(task: &Task, threads: usize) -> Result<Vec<Step>> {
     let each = |step: &dyn Fn() -> Result<Step>| (0..threads).map(|_| step()).collect();
     match task.side {
-        Side::Byproxy | Side::Embedded => ours::steps(task, threads),
+        Side::Byproxy | Side::Socket | Side::Embedded => ours::steps(task, threads),
         Side::Redis => each(&|| peers::redis::step(task)),
         Side::Echo | Side::PingPong => each(&|| limits::echo::step(&task.address)),
         Side::Ring => each(&|| limits::ring::step(&task.address)),

@@ -103,11 +103,20 @@ impl Host {
 
     /// What the process occupies in memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> Result<f64> {
+        self.memory("VmRSS:")
+    }
+
+    /// What of it is shared with other processes.
+    pub(crate) fn shared_bytes(&self) -> Result<f64> {
+        self.memory("RssShmem:")
+    }
+
+    fn memory(&self, name: &str) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .ok_or("no VmRSS")?;
+            .find_map(|line| line.strip_prefix(name))
+            .ok_or("no such line")?;
         let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kib * 1024.0)
     }

@@ -65,7 +65,7 @@ pub(crate) fn print(measured: &[Measured]) -> Vec<String> {
             );
         }
     }
-    let missed: Vec<_> = measured.iter().flat_map(missed_goals).collect();
+    let missed: Vec<_> = measured.iter().flat_map(|one| missed_goals(one, measured)).collect();
     for goal in &missed {
         println!("missed: {goal}");
     }
@@ -102,7 +102,7 @@ pub(crate) fn ratio(one: &Measured, column: Column) -> Option<f64> {
     ratio.is_finite().then_some(ratio)
 }
 
-fn missed_goals(one: &Measured) -> Vec<String> {
+fn missed_goals(one: &Measured, all: &[Measured]) -> Vec<String> {
     let mut missed = Vec::new();
     let Some(ours) = one.get(Column::Byproxy) else {
         return missed;
@@ -112,6 +112,14 @@ fn missed_goals(one: &Measured) -> Vec<String> {
             Goal::Of(column, times) => {
                 if let Some(ratio) = ratio(one, column).filter(|ratio| *ratio < times) {
                     missed.push(format!("{} is {ratio:.2} × {column:?}, not {times}", one.row.id));
+                }
+            }
+            Goal::OfRow(row, times) => {
+                let other = all.iter().find(|other| other.row.id == row);
+                if let Some(theirs) = other.and_then(|other| other.get(Column::Byproxy))
+                    && ours < theirs * times
+                {
+                    missed.push(format!("{} is {:.2} × {row}, not {times}", one.row.id, ours / theirs));
                 }
             }
             Goal::Value(most) if ours > most => {

@@ -49,8 +49,10 @@ pub(crate) enum Measure {
     Memory { work: Work, per_item: bool },
     /// What a step costs with a million things, in terms of what it costs with a thousand.
     Growth { side: Side, work: Work },
-    /// How often an idle server with connected clients runs in five seconds.
+    /// How often a server whose clients were busy and are idle now runs in five seconds.
     Idle,
+    /// What a ring of such a client still takes in memory.
+    IdleRing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,8 @@ pub(crate) enum Column {
 pub(crate) enum Goal {
     /// So many times another column.
     Of(Column, f64),
+    /// So many times what another row measured of us in the same run.
+    OfRow(&'static str, f64),
     Value(f64),
 }
 
@@ -111,7 +115,7 @@ impl Row {
     pub(crate) fn is_steady(&self) -> bool {
         matches!(
             self.measure,
-            Measure::Memory { .. } | Measure::Growth { .. } | Measure::Idle
+            Measure::Memory { .. } | Measure::Growth { .. } | Measure::Idle | Measure::IdleRing
         )
     }
 }
@@ -136,6 +140,7 @@ const fn row(
 
 const fn calls(
     id: &'static str,
+    side: Side,
     work: Work,
     processes: usize,
     threads: usize,
@@ -146,7 +151,7 @@ const fn calls(
         id,
         Unit::PerSecond,
         Measure::Rate {
-            side: Side::Byproxy,
+            side,
             work,
             processes,
             threads,
@@ -181,23 +186,68 @@ const fn direct(id: &'static str, work: Work, processes: usize, goals: &'static 
 
 const RING: Option<Side> = Some(Side::Ring);
 
+/// What one call must reach where neither side sleeps.
+const ONE_CALL: &[Goal] = &[
+    Goal::Of(Column::Python, 40.0),
+    Goal::Of(Column::Redis, 20.0),
+    Goal::Of(Column::Limit, 0.25),
+];
+
 pub(crate) const ROWS: &[Row] = &[
-    calls("call.get", Work::Get, 1, 1, RING, &[]),
-    calls("call.insert", Work::Insert, 1, 1, RING, &[]),
-    calls("call.index", Work::Index, 1, 1, RING, &[]),
-    calls("call.append", Work::Append, 1, 1, RING, &[]),
+    calls("call.get", Side::Byproxy, Work::Get, 1, 1, RING, ONE_CALL),
+    calls("call.insert", Side::Byproxy, Work::Insert, 1, 1, RING, ONE_CALL),
+    calls("call.index", Side::Byproxy, Work::Index, 1, 1, RING, ONE_CALL),
+    calls("call.append", Side::Byproxy, Work::Append, 1, 1, RING, ONE_CALL),
+    calls(
+        "call.get.8",
+        Side::Byproxy,
+        Work::Get,
+        1,
+        8,
+        None,
+        &[Goal::Of(Column::Redis, 8.0)],
+    ),
+    calls(
+        "call.get.50",
+        Side::Byproxy,
+        Work::Get,
+        1,
+        50,
+        None,
+        &[Goal::Of(Column::Redis, 6.0)],
+    ),
+    calls(
+        "call.get.200",
+        Side::Byproxy,
+        Work::Get,
+        1,
+        200,
+        None,
+        &[
+            Goal::OfRow("call.get.50", 0.25),
+            Goal::OfRow("call.get.200.socket", 1.0),
+        ],
+    ),
+    calls("call.get.50p", Side::Byproxy, Work::Get, 50, 1, None, &[]),
     calls(
         "call.get.socket",
+        Side::Socket,
         Work::Get,
         1,
         1,
         Some(Side::Echo),
         &[Goal::Of(Column::Limit, 0.85), Goal::Of(Column::PingPong, 0.70)],
     ),
-    calls("call.get.8", Work::Get, 1, 8, None, &[Goal::Of(Column::Redis, 1.2)]),
-    calls("call.get.50", Work::Get, 1, 50, None, &[]),
-    calls("call.get.200", Work::Get, 1, 200, None, &[]),
-    calls("call.get.50p", Work::Get, 50, 1, None, &[]),
+    calls(
+        "call.get.8.socket",
+        Side::Socket,
+        Work::Get,
+        1,
+        8,
+        None,
+        &[Goal::Of(Column::Redis, 1.2)],
+    ),
+    calls("call.get.200.socket", Side::Socket, Work::Get, 1, 200, None, &[]),
     row(
         "call.get.embedded",
         Unit::Nanoseconds,
@@ -232,7 +282,14 @@ pub(crate) const ROWS: &[Row] = &[
         None,
         &[],
     ),
-    row("queue.1p1c", Unit::PerSecond, Measure::Flow, Peers::Python, None, &[]),
+    row(
+        "queue.1p1c",
+        Unit::PerSecond,
+        Measure::Flow,
+        Peers::Python,
+        None,
+        &[Goal::Of(Column::Python, 45.0)],
+    ),
     row(
         "lock.pair",
         Unit::PerSecond,
@@ -244,7 +301,7 @@ pub(crate) const ROWS: &[Row] = &[
         },
         Peers::Python,
         None,
-        &[],
+        &[Goal::Of(Column::Python, 40.0)],
     ),
     direct("shm.value.get", Work::ValueGet, 1, &[Goal::Of(Column::Python, 50.0)]),
     direct("shm.value.set", Work::ValueSet, 1, &[Goal::Of(Column::Python, 50.0)]),
@@ -294,12 +351,28 @@ pub(crate) const ROWS: &[Row] = &[
         None,
         &[Goal::Value(16_384.0)],
     ),
-    growth("scale.list", Side::Byproxy, Work::GrowList, &[Goal::Value(1.5)]),
-    growth("scale.dict", Side::Byproxy, Work::GrowDict, &[Goal::Value(1.5)]),
-    growth("scale.objects", Side::Byproxy, Work::GrowObjects, &[Goal::Value(1.5)]),
+    growth("scale.list", Side::Byproxy, Work::GrowList, &[]),
+    growth("scale.list.socket", Side::Socket, Work::GrowList, &[Goal::Value(1.5)]),
+    growth("scale.dict", Side::Byproxy, Work::GrowDict, &[]),
+    growth("scale.dict.socket", Side::Socket, Work::GrowDict, &[Goal::Value(1.5)]),
+    growth("scale.objects", Side::Byproxy, Work::GrowObjects, &[]),
+    growth(
+        "scale.objects.socket",
+        Side::Socket,
+        Work::GrowObjects,
+        &[Goal::Value(1.5)],
+    ),
     growth("scale.list.embedded", Side::Embedded, Work::GrowList, &[]),
     growth("scale.dict.embedded", Side::Embedded, Work::GrowDict, &[]),
     growth("scale.objects.embedded", Side::Embedded, Work::GrowObjects, &[]),
+    row(
+        "mem.ring",
+        Unit::Bytes,
+        Measure::IdleRing,
+        Peers::None,
+        None,
+        &[Goal::Value(8192.0)],
+    ),
     row(
         "idle.switches",
         Unit::Count,

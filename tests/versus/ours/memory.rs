@@ -21,6 +21,12 @@ pub(crate) fn hold(task: &Task) -> Result<Box<dyn Any>> {
             let list = manager.list_from::<u64>(0..task.size as u64)?;
             Ok(Box::new((manager, list)))
         }
+        Work::HoldClient => {
+            let manager = manager(task)?;
+            let list = manager.list_named::<u64>("list")?;
+            (0..task.size).try_for_each(|_| list.len().map(drop))?;
+            Ok(Box::new((manager, list)))
+        }
         _ => Ok(Box::new(connections(task)?)),
     }
 }

@@ -29,6 +29,9 @@ pub(crate) fn start(folder: &Path) -> Result<Host> {
 fn manager(task: &Task) -> Result<Manager> {
     match task.side {
         Side::Embedded => Ok(Manager::embedded()?),
+        Side::Socket => Ok(Manager::builder()
+            .ring(false)
+            .connect(format!("unix:{}", task.address))?),
         _ => Ok(Manager::connect(format!("unix:{}", task.address))?),
     }
 }
