@@ -9,6 +9,7 @@ use byproxy_proto::address::Address;
 use byproxy_proto::op::{Operation, Wait};
 use std::cell::Cell;
 use std::fmt::Debug;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One call, borrowed from whoever makes it.
@@ -34,6 +35,15 @@ pub(crate) struct Answer<'a> {
     pub(crate) result: &'a [u8],
 }
 
+/// What became of a descriptor that was given away.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shared {
+    /// The object that keeps it, or that has the name already. One reference to it was handed over.
+    pub(crate) object: u64,
+    /// It is a new object.
+    pub(crate) made: bool,
+}
+
 /// Whatever hosts objects: it takes calls and references, for every thread of this process.
 pub(crate) trait Backend: Send + Sync + Debug {
     /// The server's random number, which tokens carry.
@@ -56,6 +66,29 @@ pub(crate) trait Backend: Send + Sync + Debug {
 
     /// Gives back one reference to an object. Never waits for an answer and never fails: a session that is over has none left.
     fn release(&self, object: u64);
+
+    /// Gives a descriptor of shared memory into the server's keeping, with a name if any, and a note: one value without proxies.
+    ///
+    /// One round trip.
+    ///
+    /// # Errors
+    /// [`Error::Fault`] with `Unsupported` if no descriptor can travel there, `TooMany` if the server keeps as many as it may;
+    /// [`Error::NameTaken`].
+    fn share(&self, name: Option<&str>, note: &[u8], descriptor: BorrowedFd<'_>) -> Result<Shared, Error>;
+
+    /// The descriptor that an object keeps, and its note. Hands over a reference to it.
+    ///
+    /// One round trip.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchObject`], or [`Error::Fault`] if the object keeps none.
+    fn fetch(&self, object: u64) -> Result<(OwnedFd, Vec<u8>), Error>;
+
+    /// Whether descriptors can travel there at all.
+    ///
+    /// # Errors
+    /// Why not.
+    fn carries_descriptors(&self) -> Result<(), Error>;
 
     /// Whether the session still stands, as far as is known without asking.
     fn is_open(&self) -> bool;

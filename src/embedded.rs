@@ -4,9 +4,9 @@
 //! out as a job. A caller that must wait parks until another thread's call posts its reply, or until its own deadline, when it tells
 //! the engine the time itself. A call answered at once allocates nothing here: outputs are a thread's own and keep their buffers.
 
-use crate::backend::{Answer, Backend, Request, thread_number};
+use crate::backend::{Answer, Backend, Request, Shared, thread_number};
 use crate::engine::{
-    Call, Caller, Engine, LaneId, Outcome, Output, Outputs, Peer, Reply, ReplyRef, SessionId, Settings, Time,
+    Call, Caller, Engine, LaneId, Outcome, Output, Outputs, Peer, Reply, ReplyRef, Resource, SessionId, Settings, Time,
 };
 use crate::error::{Error, Result};
 use crate::registry;
@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::io::{self, ErrorKind};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
@@ -236,6 +238,47 @@ impl Backend for Embedded {
         }
     }
 
+    fn share(&self, name: Option<&str>, note: &[u8], descriptor: BorrowedFd<'_>) -> Result<Shared> {
+        self.carries_descriptors()?;
+        let descriptor = descriptor.try_clone_to_owned().map_err(no_copy)?;
+        let resource = Resource::new(descriptor, 1);
+        let mut outputs = Scratch::take();
+        let shared = self
+            .engine
+            .handle_share(self.now(), self.session, name, note, resource, outputs.get());
+        self.settle(outputs.get());
+        let (token, made) = shared?;
+        let object = token.object;
+        Ok(Shared { object, made })
+    }
+
+    fn fetch(&self, object: u64) -> Result<(OwnedFd, Vec<u8>)> {
+        self.carries_descriptors()?;
+        let mut outputs = Scratch::take();
+        let fetched = self
+            .engine
+            .handle_fetch(self.now(), self.session, object, outputs.get());
+        self.settle(outputs.get());
+        let (resource, note) = fetched?;
+        let copy = resource.get::<OwnedFd>().map(OwnedFd::try_clone);
+        match copy {
+            Some(Ok(descriptor)) => Ok((descriptor, note.into())),
+            failed => {
+                // What was handed over with it is nobody's.
+                self.release(object);
+                Err(no_copy(
+                    failed
+                        .and_then(std::result::Result::err)
+                        .unwrap_or_else(|| ErrorKind::NotFound.into()),
+                ))
+            }
+        }
+    }
+
+    fn carries_descriptors(&self) -> Result<()> {
+        if self.is_open() { Ok(()) } else { Err(gone()) }
+    }
+
     #[inline]
     fn is_open(&self) -> bool {
         self.open.load(Ordering::SeqCst)
@@ -325,6 +368,13 @@ impl Drop for Scratch {
                 let _ = MORE_OUTPUTS.try_with(|kept| kept.set(Some(inner)));
             }
         }
+    }
+}
+
+fn no_copy(source: io::Error) -> Error {
+    Error::Io {
+        context: "can't open shared memory once more",
+        source,
     }
 }
 

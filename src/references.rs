@@ -104,6 +104,33 @@ pub(crate) fn serialize<S: Serializer>(handle: &Handle, serializer: S) -> Result
     handle.token().serialize(serializer)
 }
 
+/// Which server the value that this thread is encoding goes to: nothing if it encodes none, or one for another process.
+pub(crate) fn destination() -> Option<u128> {
+    let bounds = ENCODING.try_with(|encoding| encoding.bounds.get());
+    match bounds {
+        Ok(Bounds::Server(instance)) => Some(instance),
+        _ => None,
+    }
+}
+
+/// Notes what shared memory is called in the value that is being encoded for its server, or why it can't go there.
+pub(crate) fn note(outcome: Result<Handle>) -> std::result::Result<Token, String> {
+    let noted = ENCODING.try_with(|encoding| match outcome {
+        Ok(handle) => {
+            let token = handle.token();
+            encoding.held.borrow_mut().push(handle);
+            Ok(token)
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            let first = encoding.refused.take().unwrap_or_else(|| Box::new(error));
+            encoding.refused.set(Some(first));
+            Err(reason)
+        }
+    });
+    noted.unwrap_or_else(|_| Err(ending().to_string()))
+}
+
 /// Reads a proxy of an object of this kind.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(kind: Kind, deserializer: D) -> Result<Handle, D::Error> {
     let token = Token::deserialize(deserializer)?;
@@ -230,7 +257,7 @@ fn hold(handle: &Handle) -> Result<()> {
 }
 
 /// The handle of a token: from the reply that is being decoded, else from its server.
-fn take(token: Token) -> Result<Handle> {
+pub(crate) fn take(token: Token) -> Result<Handle> {
     let offered = ADOPTED.try_with(|adopted| {
         let adopted = adopted.borrow();
         let offered = |handle: &&Handle| handle.token().instance == token.instance && handle.object() == token.object;

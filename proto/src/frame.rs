@@ -7,8 +7,10 @@
 
 mod error;
 mod fields;
+mod share;
 
 pub use error::FrameError;
+pub use share::Share;
 
 use crate::fault::{Fault, FaultCode};
 use crate::op::Operation;
@@ -32,6 +34,8 @@ const DECLINE: u8 = 3;
 const RELEASE: u8 = 4;
 const GOODBYE: u8 = 5;
 const RING: u8 = 6;
+const SHARE: u8 = 7;
+const FETCH: u8 = 8;
 const DONE: u8 = 1;
 const FAULT: u8 = 2;
 const RING_MADE: u8 = 3;
@@ -94,6 +98,15 @@ pub enum Request<'a> {
     Ring {
         /// The client's number for it; the reply repeats it.
         number: u64,
+    },
+    /// On the control connection: gives the server the descriptor that comes along, to keep as an object.
+    Share(Share<'a>),
+    /// On the control connection: asks for the descriptor that an object keeps.
+    Fetch {
+        /// The client's number for it; the reply repeats it.
+        number: u64,
+        /// The object.
+        object: u64,
     },
 }
 
@@ -265,6 +278,16 @@ impl<'a> Request<'a> {
             RING => Ok(Self::Ring {
                 number: only_number(rest)?,
             }),
+            SHARE => Share::read(rest).map(Self::Share),
+            FETCH => {
+                let mut fields = Reader::new(rest);
+                let (number, object) = (fields.varint()?, fields.varint()?);
+                if fields.rest.is_empty() {
+                    Ok(Self::Fetch { number, object })
+                } else {
+                    Err(FrameError::Malformed)
+                }
+            }
             _ => Err(FrameError::Malformed),
         }
     }
@@ -295,6 +318,8 @@ impl<'a> Request<'a> {
             }
             Self::Goodbye => out.push(GOODBYE),
             Self::Ring { number } => Fields::of(RING).number(*number).append(out),
+            Self::Share(share) => share.write(SHARE, out),
+            Self::Fetch { number, object } => Fields::of(FETCH).number(*number).number(*object).append(out),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod connect;
 mod delivery;
+mod descriptors;
 mod fork;
 mod lane;
 mod pool;
@@ -16,6 +17,7 @@ mod releases;
 
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -34,7 +36,7 @@ use self::fork::Birth;
 use self::lane::{Buffers, Lane, LaneError};
 use self::pool::{Pool, Sharing, Taken};
 use self::releases::Releases;
-use crate::backend::{Answer, Backend, Request};
+use crate::backend::{Answer, Backend, Request, Shared};
 use crate::error::{Error, Result};
 use crate::registry;
 use crate::transport::Stream;
@@ -52,6 +54,8 @@ pub(crate) struct Remote {
     options: Options,
     welcomed: Welcomed,
     control: Stream,
+    /// How many requests went over the control connection. Held from a request to its reply.
+    errands: Mutex<u64>,
     calls: Pool,
     waits: Pool,
     releases: Releases,
@@ -108,6 +112,7 @@ impl Remote {
             options,
             welcomed,
             control,
+            errands: Mutex::default(),
             releases: Releases::default(),
             limits: Limits::default(),
             birth,
@@ -403,6 +408,19 @@ impl Backend for Remote {
             self.releases.push(object);
             self.flush_releases();
         }
+    }
+
+    fn share(&self, name: Option<&str>, note: &[u8], descriptor: BorrowedFd<'_>) -> Result<Shared> {
+        self.send_descriptor(name, note, descriptor)
+    }
+
+    fn fetch(&self, object: u64) -> Result<(OwnedFd, Vec<u8>)> {
+        self.ask_for_descriptor(object)
+    }
+
+    fn carries_descriptors(&self) -> Result<()> {
+        self.check_alive()?;
+        self.post().map(|_| ())
     }
 
     fn is_open(&self) -> bool {

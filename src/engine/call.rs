@@ -200,7 +200,12 @@ impl Engine {
 
     /// Enters the references that an answer hands over in the session's books; gives them up if the session is ending.
     #[inline]
-    fn hand_over(&self, session: SessionId, handed: &[u64], dropped: &mut Vec<ObjectId>) -> Result<(), Fault> {
+    pub(super) fn hand_over(
+        &self,
+        session: SessionId,
+        handed: &[u64],
+        dropped: &mut Vec<ObjectId>,
+    ) -> Result<(), Fault> {
         if handed.is_empty() {
             return Ok(());
         }

@@ -259,7 +259,7 @@ impl Engine {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Fault> {
+pub(super) fn check_name(name: &str) -> Result<(), Fault> {
     if !name.is_empty() && name.len() <= NAME_BYTES_MAX {
         return Ok(());
     }

@@ -36,6 +36,7 @@ mod collect;
 mod free;
 mod job;
 mod manager;
+mod memory;
 mod names;
 mod object;
 mod ordered;
@@ -52,6 +53,7 @@ mod wait_graph;
 mod waiter;
 
 pub use job::{Job, JobDone};
+pub use object::Resource;
 pub use outputs::{Answer, Outcome, Output, Outputs, Reply, ReplyRef};
 pub use types::{Call, Caller, LaneId, ObjectId, Peer, SessionId, Settings, Stats, Ticket, Time};
 

@@ -3,6 +3,7 @@
 mod address;
 mod builder;
 mod create;
+mod memory;
 mod started;
 mod stats;
 
@@ -224,7 +225,7 @@ impl Manager {
         self.ask(Operation::Ping, &list!(), codec::nothing)
     }
 
-    /// Returns the names of objects, sorted, each with what the object is: `list`, `dict`, `queue`, `lock`.
+    /// Returns the names of objects, sorted, each with what the object is: `list`, `dict`, `queue`, `lock`, `memory`.
     ///
     /// One round trip.
     ///

@@ -330,6 +330,7 @@ tuples! {
 mod tests {
     use super::*;
     use crate::backend::Answer;
+    use crate::backend::Shared;
     use crate::codec;
     use crate::handle::Handle;
     use byproxy_proto::address::Address;
@@ -337,6 +338,7 @@ mod tests {
     use byproxy_proto::op::{BatchCalls, write_batch_done};
     use byproxy_proto::value::{Kind, write_list_header, write_uint};
     use parking_lot::Mutex;
+    use std::os::fd::{BorrowedFd, OwnedFd};
 
     /// What the server makes of a frame: of its operation, and of its calls if it is a batch.
     type Script = dyn Fn(Operation, usize) -> Result<Vec<u8>> + Send + Sync;
@@ -372,6 +374,18 @@ mod tests {
                 result: &result,
             });
             Ok(())
+        }
+
+        fn share(&self, _: Option<&str>, _: &[u8], _: BorrowedFd<'_>) -> Result<Shared> {
+            self.carries_descriptors().map(|()| unreachable!("it carries none"))
+        }
+
+        fn fetch(&self, _: u64) -> Result<(OwnedFd, Vec<u8>)> {
+            self.carries_descriptors().map(|()| unreachable!("it carries none"))
+        }
+
+        fn carries_descriptors(&self) -> Result<()> {
+            Err(Error::Refused("no descriptors in a script".to_owned()))
         }
 
         fn release(&self, _: u64) {}

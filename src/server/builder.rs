@@ -67,6 +67,8 @@ pub struct Limits {
     pub ring_after: u64,
     /// How many bytes all rings that are in use may take; lanes beyond that stay on their sockets.
     pub ring_bytes_max: usize,
+    /// How many descriptors of shared memory are kept for clients; never more than half of those that the process may open.
+    pub descriptors_max: usize,
 }
 
 impl Default for Limits {
@@ -81,6 +83,7 @@ impl Default for Limits {
             stuck_wait: Duration::from_secs(30),
             ring_after: 16,
             ring_bytes_max: 64 << 20,
+            descriptors_max: 4096,
         }
     }
 }

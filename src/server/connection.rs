@@ -10,6 +10,7 @@
 //! Order of locks: `inbound`, then engine or `outbox`; never two `inbound`, and never `inbound` under `outbox`.
 
 use std::io::{self, ErrorKind};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -76,6 +77,8 @@ pub(super) struct Inbound {
     pub(super) pending: Vec<u8>,
     /// The same of the ring.
     pub(super) pending_in_ring: Vec<u8>,
+    /// Descriptors that came with what is pending.
+    pub(super) descriptors: Vec<OwnedFd>,
 }
 
 /// What a connection is for.
@@ -144,6 +147,7 @@ impl Connection {
                 role: Role::Stranger,
                 pending: Vec::new(),
                 pending_in_ring: Vec::new(),
+                descriptors: Vec::new(),
             }),
             poller,
             outbox: Mutex::default(),
@@ -353,6 +357,15 @@ impl Connection {
             delivery.end = Some(ring.written());
             self.delivers.store(true, Ordering::Release);
         }
+    }
+
+    /// Writes a frame with a descriptor, unless something else still waits for room: whoever sends one request at a time has read it all.
+    pub(super) fn write_with(&self, frame: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        let outbox = self.outbox.lock();
+        if !outbox.queue.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.wire.send_with(frame, descriptor)
     }
 
     /// When the peer last made room, if it is being waited for.

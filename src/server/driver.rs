@@ -49,6 +49,8 @@ pub(super) struct Driver {
     pub(super) next_connection: AtomicU64,
     /// How many rings are open.
     pub(super) rings: AtomicUsize,
+    /// How many descriptors are kept for clients.
+    pub(super) kept: Arc<AtomicUsize>,
     /// A client asked for the server's end, and its reply has been sent.
     pub(super) ending: AtomicBool,
     /// Readable once the server is to stop.
@@ -191,7 +193,15 @@ impl Driver {
             }
             let mut pending = std::mem::take(inbound.pending(source));
             let fresh = pending.is_empty();
-            let taken = if fresh {
+            let taken = if matches!(inbound.role, Role::Control(_)) {
+                let into = if fresh { &mut *input } else { &mut pending };
+                if fresh {
+                    into.clear();
+                }
+                connection
+                    .wire
+                    .receive_with_descriptors(into, READ_BYTES, &mut inbound.descriptors)
+            } else if fresh {
                 input.clear();
                 connection.receive(source, input, READ_BYTES)
             } else {

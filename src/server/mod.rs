@@ -11,6 +11,7 @@
 mod admission;
 mod builder;
 mod connection;
+mod descriptors;
 mod driver;
 mod helpers;
 pub(crate) mod memory;
@@ -125,6 +126,8 @@ pub struct Stats {
     pub panics: u64,
     /// Lanes whose calls go through shared memory now.
     pub rings: usize,
+    /// Descriptors of shared memory that are kept for clients now.
+    pub descriptors: usize,
     /// Times that a lane went on in shared memory.
     pub rings_opened: u64,
     /// Times that a client which slept until its reply came was woken by a system call.
@@ -325,6 +328,7 @@ impl Driver {
             counters: Counters::default(),
             next_connection: AtomicU64::new(1),
             rings: AtomicUsize::new(0),
+            kept: Arc::default(),
             ending: AtomicBool::new(false),
             stop,
         }))
@@ -371,6 +375,7 @@ impl Driver {
             starved: counters.starved.load(Ordering::Relaxed),
             panics: counters.panics.load(Ordering::Relaxed),
             rings: self.rings.load(Ordering::Relaxed),
+            descriptors: self.kept.load(Ordering::Relaxed),
             rings_opened: counters.rings.load(Ordering::Relaxed),
             bells: self.bells(),
             sleeps: counters.sleeps.load(Ordering::Relaxed),

@@ -156,6 +156,7 @@ impl Driver {
         }
         inbound.pending = Vec::new();
         inbound.pending_in_ring = Vec::new();
+        inbound.descriptors = Vec::new();
         self.forget_ring(connection);
         let bells = connection.wire.served().map_or(0, Served::bells);
         self.counters.bells.fetch_add(bells, Ordering::Relaxed);

@@ -1,8 +1,9 @@
 //! What is done with the frames of one connection, one after the other.
 //!
-//! This is the whole protocol as the server sees it: a hello from a stranger, releases and a goodbye on a control connection, calls and
-//! what follows them on a lane. It reads and writes no sockets: bytes come in, calls go to the engine, replies are appended to a buffer.
+//! This is the whole protocol as the server sees it: a hello from a stranger, releases, descriptors and a goodbye on a control connection,
+//! calls and what follows them on a lane. It reads and writes no sockets: bytes come in, calls go to the engine, replies are appended to a buffer.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,6 +12,7 @@ use byproxy_proto::frame::{self, FrameError, HANDSHAKE_BYTES_MAX, PREFIX_BYTES, 
 use byproxy_proto::op::Operation;
 
 use super::connection::{Connection, Inbound, READ_BYTES, Role, Source};
+use super::descriptors;
 use super::driver::{Driver, Mode, Verdict, encode, session_of};
 use crate::engine::{Call, Caller, LaneId, Outcome, Outputs, ReplyRef, SessionId, Time};
 
@@ -29,6 +31,9 @@ impl Visit<'_> {
     /// Handles the whole frames in front of these bytes; returns how many bytes those were.
     pub(super) fn handle_all(&mut self, inbound: &mut Inbound, bytes: &[u8]) -> (usize, Verdict) {
         let mut rest = bytes;
+        if inbound.descriptors.len() > 1 {
+            return (bytes.len(), self.refuse(&descriptors::unasked()));
+        }
         loop {
             let limit = match inbound.role {
                 Role::Stranger if !cfg!(canary = "no_prefix_limit") => HANDSHAKE_BYTES_MAX,
@@ -36,6 +41,9 @@ impl Visit<'_> {
             };
             let body = match frame::split(rest, limit) {
                 Ok(Some(body)) => body,
+                Ok(None) if rest.is_empty() && !inbound.descriptors.is_empty() => {
+                    return (bytes.len(), self.refuse(&descriptors::unasked()));
+                }
                 Ok(None) => return (bytes.len() - rest.len(), Verdict::Open),
                 Err(error) => return (bytes.len(), self.refuse(&error.into())),
             };
@@ -46,7 +54,7 @@ impl Visit<'_> {
             }
             let verdict = match &inbound.role {
                 Role::Lane(session) => self.handle_request(session.id, body),
-                Role::Control(session) => self.handle_control(session.id, body),
+                Role::Control(session) => self.handle_control(session.id, &mut inbound.descriptors, body),
                 Role::Stranger => self.handle_hello(inbound, body),
                 Role::Closed => return (bytes.len(), Verdict::Open),
             };
@@ -106,6 +114,12 @@ impl Visit<'_> {
             Ok(Request::Release(releases)) => driver.engine.handle_release(Time::START, session, &releases, self.out),
             Ok(Request::Goodbye) => return Verdict::Goodbye,
             Ok(Request::Ring { number }) => return self.open_ring(caller, number),
+            Ok(Request::Share(_) | Request::Fetch { .. }) => {
+                return self.refuse(&Fault::new(
+                    FaultCode::Malformed,
+                    "descriptors travel on the control connection, never on a lane",
+                ));
+            }
             Err(error @ FrameError::UnknownOperation { call, .. }) => {
                 let fault = Fault::from(error);
                 let reply = ReplyRef {
@@ -160,15 +174,17 @@ impl Visit<'_> {
         }
     }
 
-    /// The control connection carries releases and the goodbye.
+    /// The control connection carries releases, descriptors and the goodbye.
     #[cold]
-    fn handle_control(&mut self, session: SessionId, body: &[u8]) -> Verdict {
+    fn handle_control(&mut self, session: SessionId, descriptors: &mut Vec<OwnedFd>, body: &[u8]) -> Verdict {
         match Request::read(body) {
             Ok(Request::Release(releases)) => {
                 self.driver
                     .engine
                     .handle_release(Time::START, session, &releases, self.out);
             }
+            Ok(Request::Share(share)) => return self.share(session, share, descriptors.pop()),
+            Ok(Request::Fetch { number, object }) => return self.fetch(session, number, object),
             Ok(Request::Goodbye) => return Verdict::Goodbye,
             Ok(_) => {
                 return self.refuse(&Fault::new(
@@ -210,7 +226,7 @@ impl Visit<'_> {
 
     /// Tells the peer why nothing more is taken from it.
     #[cold]
-    fn refuse(&mut self, fault: &Fault) -> Verdict {
+    pub(super) fn refuse(&mut self, fault: &Fault) -> Verdict {
         let reply = ReplyRef {
             number: 0,
             outcome: Outcome::Fault(fault),

@@ -1,8 +1,10 @@
 //! Direct objects: values, arrays and locks in memory that processes share, without a server between them.
 //!
 //! [`Value`], [`Array`], [`RawValue`], [`RawArray`] and [`Lock`] live in memory that every process which has a handle maps. Reading a value is a
-//! load, taking a free lock one instruction that writes. A handle travels as an argument of [`Process::spawn`](crate::Process::spawn). The
-//! memory has no name: nothing is left of it when the last process that maps it ends, however it ends.
+//! load, taking a free lock one instruction that writes. A handle travels as an argument of [`Process::spawn`](crate::Process::spawn),
+//! and in the containers of a [`Manager`](crate::Manager): whoever takes it out has the same memory, though its maker may be dead, for the
+//! server keeps it. In the file system the memory has no name: nothing is left of it when the last process that maps it ends, however it
+//! ends, and no container of a server leads to it.
 //!
 //! | Python | here |
 //! |---|---|

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use super::owner;
 use super::segment::Segment;
+use crate::descriptors::Pass;
 
 /// Blocks are multiples of this, and aligned to it.
 pub(super) const LINE: usize = 64;
@@ -42,6 +43,8 @@ pub(super) struct Block {
     pooled: bool,
     /// Another process was told of it.
     travelled: AtomicBool,
+    /// The references to the objects at servers that keep the segment: with the last block that came or went by one, it is given back.
+    passes: Mutex<Vec<Arc<Pass>>>,
 }
 
 // SAFETY: the address points into a mapping of the whole process, which `segment` keeps.
@@ -88,6 +91,7 @@ impl Block {
             address,
             pooled,
             travelled: AtomicBool::new(false),
+            passes: Mutex::default(),
         }))
     }
 
@@ -104,11 +108,19 @@ impl Block {
     }
 
     /// The segment, which is about to be told to another process together with this block's place in it.
-    pub(super) fn travel(&self) -> (&Segment, usize) {
+    pub(super) fn travel(&self) -> (&Arc<Segment>, usize) {
         if !cfg!(canary = "shm_reused_while_away") {
             self.travelled.store(true, Ordering::Relaxed);
         }
         (&self.segment, self.offset)
+    }
+
+    /// Keeps the reference to an object at a server that keeps the segment.
+    pub(super) fn keep(&self, pass: Arc<Pass>) {
+        let mut passes = self.passes.lock();
+        if passes.iter().all(|kept| !Arc::ptr_eq(kept, &pass)) {
+            passes.push(pass);
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use super::owner;
+use crate::descriptors::Passes;
 
 /// The alignment of a segment's first byte is at least this.
 pub(super) const PAGE_SIZE: usize = 4096;
@@ -42,6 +43,8 @@ pub(super) struct Segment {
     base: NonNull<u8>,
     size: usize,
     descriptor: OwnedFd,
+    /// The objects that keep the descriptor at servers.
+    passes: Passes,
     /// The process whose forked children do not have the mapping; zero if they have it.
     kept_by: AtomicU32,
 }
@@ -114,6 +117,7 @@ impl Segment {
             base,
             size,
             descriptor,
+            passes: Passes::default(),
             kept_by: AtomicU32::new(0),
         })
     }
@@ -136,6 +140,11 @@ impl Segment {
     /// Tells this segment from every other this process ever mapped.
     pub(super) fn key(&self) -> u64 {
         self.key
+    }
+
+    /// The objects that keep its descriptor at servers.
+    pub(super) fn passes(&self) -> &Passes {
+        &self.passes
     }
 
     /// How many bytes are mapped.

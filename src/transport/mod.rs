@@ -12,7 +12,7 @@ pub(crate) mod ring;
 pub(crate) mod unix;
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// The server's end of a connection. All methods return at once, with [`io::ErrorKind::WouldBlock`] where others would wait.
@@ -40,6 +40,27 @@ impl Wire {
         match self {
             Self::Unix(served) => served.socket.receive_now(into, most),
             Self::Memory(end) => end.receive_now(into, most),
+        }
+    }
+
+    /// The same with the descriptors that came along, where any can: at most two at a time.
+    pub(crate) fn receive_with_descriptors(
+        &self,
+        into: &mut Vec<u8>,
+        most: usize,
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> io::Result<usize> {
+        match self {
+            Self::Unix(served) => served.socket.receive_now_with_descriptors(into, most, descriptors),
+            Self::Memory(end) => end.receive_now(into, most),
+        }
+    }
+
+    /// Writes a few bytes and a descriptor, all or nothing.
+    pub(crate) fn send_with(&self, bytes: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        match self {
+            Self::Unix(served) => served.socket.send_with(bytes, descriptor),
+            Self::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

@@ -7,7 +7,7 @@
 //! idle, just goes on there.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -170,6 +170,11 @@ impl Connected {
         most: usize,
     ) -> io::Result<(usize, Option<OwnedFd>)> {
         self.socket.receive_with_descriptor(into, most)
+    }
+
+    /// Writes a few bytes and a descriptor to the socket, without waiting: all or nothing.
+    pub(crate) fn send_with_descriptor(&self, bytes: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        self.socket.send_with(bytes, descriptor)
     }
 
     #[inline]

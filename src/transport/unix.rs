@@ -147,22 +147,46 @@ impl Socket {
         into: &mut Vec<u8>,
         most: usize,
     ) -> io::Result<(usize, Option<OwnedFd>)> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut descriptors = Vec::new();
+        let count = self.receive_message(into, most, RecvFlags::empty(), &mut descriptors)?;
+        Ok((count, descriptors.into_iter().next()))
+    }
+
+    /// Appends what has arrived, and two of the descriptors that came along, if there are so many: enough to tell that it was not one.
+    pub(super) fn receive_now_with_descriptors(
+        &self,
+        into: &mut Vec<u8>,
+        most: usize,
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> io::Result<usize> {
+        self.receive_message(into, most, RecvFlags::DONTWAIT, descriptors)
+    }
+
+    fn receive_message(
+        &self,
+        into: &mut Vec<u8>,
+        most: usize,
+        flags: RecvFlags,
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> io::Result<usize> {
+        // The system closes those for which there is no room.
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let before = into.len();
         into.resize(before + most, 0);
         let room = into.get_mut(before..).unwrap_or_default();
-        let flags = RecvFlags::CMSG_CLOEXEC;
+        let flags = flags | RecvFlags::CMSG_CLOEXEC;
         let received =
             retry(|| rustix::net::recvmsg(self.stream.inner(), &mut [IoSliceMut::new(room)], &mut control, flags));
         let count = received.as_ref().map_or(0, |message| message.bytes);
         into.truncate(before + count);
         received?;
-        let descriptor = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
-        Ok((count, descriptor))
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(came) = message {
+                descriptors.extend(came);
+            }
+        }
+        Ok(count)
     }
 
     pub(super) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {

@@ -26,6 +26,7 @@ mod frames;
 mod kill_points;
 mod locks;
 mod measure;
+mod memory;
 mod objects;
 mod races;
 mod record;

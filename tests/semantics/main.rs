@@ -18,6 +18,7 @@ mod limits;
 mod list;
 mod lock;
 mod manager;
+mod memory;
 mod processes;
 mod queue;
 mod references;

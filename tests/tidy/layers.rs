@@ -37,13 +37,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "server",
             "proxy",
             "process",
+            "shm",
+            "descriptors",
         ],
     ),
     (
         "process",
         &["sys", "references", "descriptors", "handle", "registry", "backend"],
     ),
-    ("descriptors", &[]),
+    ("descriptors", &["references", "handle", "registry"]),
     ("shm", &["sys", "descriptors", "process"]),
 ];
 

@@ -7,6 +7,7 @@ mod garbage;
 mod hello;
 mod idle;
 mod listener;
+mod memory;
 mod pressure;
 mod rings;
 mod session;

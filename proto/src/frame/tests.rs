@@ -77,3 +77,28 @@ fn replies_round_trip() {
     };
     assert_eq!((number, read), (6, fault));
 }
+
+#[test]
+fn what_is_shared_round_trips() {
+    for name in [None, Some("hits")] {
+        let share = Share {
+            number: 7,
+            name,
+            note: &[3, 0, 1],
+        };
+        let mut body = Vec::new();
+        Request::Share(share).write(&mut body);
+        let Request::Share(read) = Request::read(&body).unwrap() else {
+            panic!("not a share")
+        };
+        assert_eq!(read, share);
+    }
+    let mut body = Vec::new();
+    Request::Fetch { number: 1, object: 300 }.write(&mut body);
+    assert!(matches!(
+        Request::read(&body),
+        Ok(Request::Fetch { number: 1, object: 300 })
+    ));
+    body.push(0);
+    assert!(Request::read(&body).is_err(), "trailing bytes are refused");
+}

@@ -59,6 +59,8 @@ impl Kind {
     pub const QUEUE: Kind = Kind(3);
     /// A lock.
     pub const LOCK: Kind = Kind(4);
+    /// Shared memory that the server keeps a descriptor of.
+    pub const MEMORY: Kind = Kind(5);
 
     /// The kind's name, `None` for one this version does not know.
     ///
@@ -74,6 +76,7 @@ impl Kind {
             Self::DICT => Some("dict"),
             Self::QUEUE => Some("queue"),
             Self::LOCK => Some("lock"),
+            Self::MEMORY => Some("memory"),
             _ => None,
         }
     }

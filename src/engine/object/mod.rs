@@ -9,6 +9,7 @@ mod dict;
 mod effects;
 mod list;
 mod lock;
+mod memory;
 mod queue;
 mod slot;
 
@@ -17,6 +18,8 @@ pub(crate) use dict::DictObject;
 pub(crate) use effects::{Effects, is_crowded_out};
 pub(crate) use list::ListObject;
 pub(crate) use lock::LockObject;
+pub(crate) use memory::MemoryObject;
+pub use memory::Resource;
 pub(crate) use queue::QueueObject;
 pub(crate) use slot::{Busy, ObjectSlot, Queued, State};
 
@@ -58,6 +61,7 @@ pub(crate) enum Contents {
     Dict(DictObject),
     Queue(Box<QueueObject>),
     Lock(LockObject),
+    Memory(MemoryObject),
 }
 
 impl Contents {
@@ -74,6 +78,10 @@ impl Contents {
             )?)),
             Kind::QUEUE => Ok(Self::Queue(Box::new(QueueObject::create(contents)?))),
             Kind::LOCK => Ok(Self::Lock(LockObject::create(contents)?)),
+            Kind::MEMORY => Err(Fault::new(
+                FaultCode::BadArgument,
+                "shared memory is made by its client, which gives the server a descriptor of it",
+            )),
             _ => Err(Fault::new(
                 FaultCode::BadArgument,
                 format!("this server has no objects of {kind}"),
@@ -88,6 +96,7 @@ impl Contents {
             Self::Dict(_) => Kind::DICT,
             Self::Queue(_) => Kind::QUEUE,
             Self::Lock(_) => Kind::LOCK,
+            Self::Memory(_) => Kind::MEMORY,
         }
     }
 
@@ -121,6 +130,7 @@ impl Contents {
                 ticket,
                 context,
             ),
+            Self::Memory(_) => read(operation, kind, None),
         }
     }
 
@@ -136,7 +146,7 @@ impl Contents {
         match self {
             Self::List(list) => list.run(&read(operation, kind, ListOp::read(operation, arguments))?, effects),
             Self::Dict(dict) => dict.run(&read(operation, kind, DictOp::read(operation, arguments))?, effects),
-            Self::Queue(_) | Self::Lock(_) => Err(panicked()),
+            Self::Queue(_) | Self::Lock(_) | Self::Memory(_) => Err(panicked()),
         }
     }
 
@@ -144,7 +154,7 @@ impl Contents {
     pub(crate) fn confirm(&mut self, ticket: Ticket, context: &mut Context<'_>) {
         match self {
             Self::Queue(queue) => queue.confirm(ticket, context),
-            Self::List(_) | Self::Dict(_) | Self::Lock(_) => {}
+            Self::List(_) | Self::Dict(_) | Self::Lock(_) | Self::Memory(_) => {}
         }
     }
 
@@ -152,7 +162,7 @@ impl Contents {
     pub(crate) fn decline(&mut self, ticket: Ticket, context: &mut Context<'_>) {
         match self {
             Self::Queue(queue) => queue.decline(ticket, context),
-            Self::List(_) | Self::Dict(_) | Self::Lock(_) => {}
+            Self::List(_) | Self::Dict(_) | Self::Lock(_) | Self::Memory(_) => {}
         }
     }
 
@@ -161,7 +171,7 @@ impl Contents {
         match self {
             Self::Queue(queue) => queue.timeout(key, context),
             Self::Lock(lock) => lock.timeout(key, context),
-            Self::List(_) | Self::Dict(_) => {}
+            Self::List(_) | Self::Dict(_) | Self::Memory(_) => {}
         }
     }
 
@@ -170,7 +180,7 @@ impl Contents {
         match self {
             Self::Queue(queue) => queue.session_end(session, context),
             Self::Lock(lock) => lock.session_end(session, context),
-            Self::List(_) | Self::Dict(_) => {}
+            Self::List(_) | Self::Dict(_) | Self::Memory(_) => {}
         }
     }
 
@@ -179,7 +189,7 @@ impl Contents {
         match self {
             Self::Queue(queue) => queue.dismiss_waiters(fault, context),
             Self::Lock(lock) => lock.dismiss_waiters(fault, context),
-            Self::List(_) | Self::Dict(_) => {}
+            Self::List(_) | Self::Dict(_) | Self::Memory(_) => {}
         }
     }
 
@@ -189,7 +199,7 @@ impl Contents {
             Self::List(list) => list.cells(visit),
             Self::Dict(dict) => dict.cells(visit),
             Self::Queue(queue) => queue.cells(visit),
-            Self::Lock(_) => {}
+            Self::Lock(_) | Self::Memory(_) => {}
         }
     }
 
@@ -199,7 +209,7 @@ impl Contents {
             Self::List(list) => list.take_cells().for_each(visit),
             Self::Dict(dict) => dict.take_cells().for_each(visit),
             Self::Queue(queue) => queue.take_cells().for_each(visit),
-            Self::Lock(_) => {}
+            Self::Lock(_) | Self::Memory(_) => {}
         }
     }
 
@@ -210,6 +220,7 @@ impl Contents {
             Self::Dict(dict) => dict.weight(),
             Self::Queue(queue) => queue.weight(),
             Self::Lock(_) => 1,
+            Self::Memory(memory) => memory.weight(),
         }
     }
 
@@ -219,7 +230,7 @@ impl Contents {
             Self::List(list) => list.is_leaf(),
             Self::Dict(dict) => dict.is_leaf(),
             Self::Queue(queue) => queue.is_leaf(),
-            Self::Lock(_) => true,
+            Self::Lock(_) | Self::Memory(_) => true,
         }
     }
 
@@ -228,7 +239,7 @@ impl Contents {
         match self {
             Self::Queue(queue) => queue.passes(visit),
             Self::Lock(lock) => lock.passes(visit),
-            Self::List(_) | Self::Dict(_) => {}
+            Self::List(_) | Self::Dict(_) | Self::Memory(_) => {}
         }
     }
 
@@ -237,7 +248,7 @@ impl Contents {
         match self {
             Self::Queue(queue) => queue.holdings(visit),
             Self::Lock(lock) => lock.holdings(visit),
-            Self::List(_) | Self::Dict(_) => {}
+            Self::List(_) | Self::Dict(_) | Self::Memory(_) => {}
         }
     }
 
@@ -245,7 +256,7 @@ impl Contents {
     pub(crate) fn deliveries(&self, visit: &mut dyn FnMut(Ticket)) {
         match self {
             Self::Queue(queue) => queue.deliveries(visit),
-            Self::List(_) | Self::Dict(_) | Self::Lock(_) => {}
+            Self::List(_) | Self::Dict(_) | Self::Lock(_) | Self::Memory(_) => {}
         }
     }
 
@@ -256,6 +267,7 @@ impl Contents {
             Self::Dict(dict) => dict.show(out),
             Self::Queue(queue) => queue.show(out),
             Self::Lock(lock) => lock.show(out),
+            Self::Memory(memory) => memory.show(out),
         }
     }
 
@@ -266,6 +278,7 @@ impl Contents {
             Self::Dict(dict) => dict.check(),
             Self::Queue(queue) => queue.check(),
             Self::Lock(lock) => lock.check(object, graph),
+            Self::Memory(_) => Ok(()),
         }
     }
 }

@@ -6,6 +6,7 @@ mod jobs;
 mod list;
 mod lock;
 mod manager;
+mod memory;
 mod queue;
 mod references;
 mod waiting;

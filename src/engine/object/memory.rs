@@ -1,0 +1,78 @@
+//! Shared memory: something that the driver keeps for clients, and that the engine counts references to.
+//!
+//! What it is is the driver's business: here it is a [`Resource`], which is dropped with the object, wherever that happens. So it goes with
+//! the last reference, and nothing has to be told. There are no operations: clients get the thing itself, by
+//! [`Engine::handle_fetch`](crate::engine::Engine::handle_fetch).
+
+use byproxy_proto::value::summary;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the driver keeps as an object.
+#[derive(Clone)]
+pub struct Resource {
+    content: Arc<dyn Any + Send + Sync>,
+    weight: usize,
+}
+
+/// One object of shared memory.
+#[derive(Debug)]
+pub(crate) struct MemoryObject {
+    resource: Resource,
+    /// One value, for whoever fetches it.
+    note: Box<[u8]>,
+}
+
+impl Resource {
+    /// Wraps what is kept. The weight is how many small steps it takes to let go of it.
+    pub fn new(content: impl Any + Send + Sync, weight: usize) -> Self {
+        Self {
+            content: Arc::new(content),
+            weight,
+        }
+    }
+
+    /// What is kept, if it is of this type.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.content.downcast_ref()
+    }
+
+    /// Whether it is the very same.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.content, &other.content)
+    }
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resource")
+            .field("weight", &self.weight)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MemoryObject {
+    pub(crate) fn new(resource: Resource, note: &[u8]) -> Self {
+        Self {
+            resource,
+            note: note.into(),
+        }
+    }
+
+    pub(crate) fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    pub(crate) fn note(&self) -> &[u8] {
+        &self.note
+    }
+
+    pub(crate) fn weight(&self) -> usize {
+        self.resource.weight.max(1)
+    }
+
+    pub(crate) fn show(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "<shared memory: {}>", summary(&self.note))
+    }
+}

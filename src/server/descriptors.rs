@@ -1,0 +1,172 @@
+//! Descriptors that are kept for clients: what stands behind objects of shared memory.
+//!
+//! The server never maps them. One is taken only if it is a memfd that is sealed against shrinking, so that no client has to fear the memory
+//! it gets by it. It belongs to the engine's object, and is closed with it, wherever that happens: after the last release, at the end of a
+//! session, in a collection. On the way in it belongs to the connection it came on, and is closed with that.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use byproxy_proto::fault::{Fault, FaultCode};
+use byproxy_proto::frame::Share;
+use byproxy_proto::value;
+use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
+use rustix::process::{Resource as Limited, getrlimit};
+
+use super::driver::{Driver, Verdict, encode};
+use super::visit::Visit;
+use crate::engine::{Outcome, ReplyRef, Resource, SessionId};
+
+/// What is given back to the system in one small step, about, in bytes.
+const BYTES_A_STEP: u64 = 4096;
+
+/// A descriptor that counts as long as it is open.
+#[derive(Debug)]
+struct Kept {
+    descriptor: OwnedFd,
+    count: Arc<AtomicUsize>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Visit<'_> {
+    /// Keeps a descriptor that came, as an object.
+    pub(super) fn share(&mut self, session: SessionId, share: Share<'_>, came: Option<OwnedFd>) -> Verdict {
+        let Share { number, name, note } = share;
+        if number == 0 {
+            return self.refuse(&numberless());
+        }
+        let driver = self.driver;
+        let shared = driver.keep(came).and_then(|resource| {
+            let now = driver.timer.now();
+            driver.engine.handle_share(now, session, name, note, resource, self.out)
+        });
+        driver.deliver(self.out, self.frame);
+        let mut result = Vec::new();
+        let handed = shared.map(|(token, made)| {
+            value::write_list_header(&mut result, 2);
+            value::write_token(&mut result, token);
+            value::write_bool(&mut result, made);
+            [token.object]
+        });
+        let outcome = match &handed {
+            Ok(handed) => Outcome::Done {
+                handed,
+                result: &result,
+            },
+            Err(fault) => Outcome::Fault(fault),
+        };
+        encode(reply(number, outcome), driver.reply_limit(), self.replies);
+        Verdict::Open
+    }
+
+    /// Sends the descriptor of an object.
+    pub(super) fn fetch(&mut self, session: SessionId, number: u64, object: u64) -> Verdict {
+        if number == 0 {
+            return self.refuse(&numberless());
+        }
+        let driver = self.driver;
+        let fetched = driver
+            .engine
+            .handle_fetch(driver.timer.now(), session, object, self.out);
+        driver.deliver(self.out, self.frame);
+        let (resource, note) = match fetched {
+            Ok(fetched) => fetched,
+            Err(fault) => {
+                encode(
+                    reply(number, Outcome::Fault(&fault)),
+                    driver.reply_limit(),
+                    self.replies,
+                );
+                return Verdict::Open;
+            }
+        };
+        // Nothing but what this file keeps is ever given to the engine.
+        let Some(kept) = resource.get::<Kept>() else {
+            return Verdict::Lost;
+        };
+        let outcome = Outcome::Done {
+            handed: &[object],
+            result: &note,
+        };
+        let mut frame = Vec::new();
+        encode(reply(number, outcome), driver.reply_limit(), &mut frame);
+        driver.write(self.connection, Some(session), self.replies);
+        match self.connection.write_with(&frame, kept.descriptor.as_fd()) {
+            Ok(()) => Verdict::Open,
+            // It does not read what it asked for, or is gone.
+            Err(_) => Verdict::Lost,
+        }
+    }
+}
+
+impl Driver {
+    /// Takes a descriptor that came into the server's keeping.
+    fn keep(&self, came: Option<OwnedFd>) -> Result<Resource, Fault> {
+        let descriptor = came.ok_or_else(|| {
+            let message = "no descriptor came along with what is to be shared, or the server can open no more";
+            Fault::new(FaultCode::BadArgument, message)
+        })?;
+        let bytes = sealed_bytes(descriptor.as_fd())?;
+        let most = getrlimit(Limited::Nofile)
+            .current
+            .and_then(|most| usize::try_from(most / 2).ok())
+            .map_or(self.limits.descriptors_max, |most| {
+                most.min(self.limits.descriptors_max)
+            });
+        let place = |kept| (kept < most).then_some(kept + 1);
+        self.kept
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, place)
+            .map_err(|_| {
+                let message = format!("{most} pieces of memory are shared already, as many as this server keeps");
+                Fault::new(FaultCode::TooMany, message)
+            })?;
+        let kept = Kept {
+            descriptor,
+            count: Arc::clone(&self.kept),
+        };
+        let weight = usize::try_from(bytes / BYTES_A_STEP).unwrap_or(usize::MAX);
+        Ok(Resource::new(kept, weight))
+    }
+}
+
+/// What ends a session that sends descriptors nobody asked for.
+pub(super) fn unasked() -> Fault {
+    Fault::new(
+        FaultCode::Malformed,
+        "one descriptor at a time, and only along with what is to be shared",
+    )
+}
+
+/// The size of a memfd that can't be made smaller any more.
+fn sealed_bytes(descriptor: BorrowedFd<'_>) -> Result<u64, Fault> {
+    let refused = || {
+        Fault::new(
+            FaultCode::BadArgument,
+            "what is shared must be a memfd that is sealed against shrinking",
+        )
+    };
+    let seals = fcntl_get_seals(descriptor).map_err(|_| refused())?;
+    if !seals.contains(SealFlags::SHRINK) && !cfg!(canary = "keeps_unsealed") {
+        return Err(refused());
+    }
+    let size = fstat(descriptor).map_err(|_| refused())?.st_size;
+    u64::try_from(size).map_err(|_| refused())
+}
+
+fn numberless() -> Fault {
+    Fault::new(FaultCode::Malformed, "a request's number is not zero")
+}
+
+fn reply(number: u64, outcome: Outcome<'_>) -> ReplyRef<'_> {
+    ReplyRef {
+        number,
+        outcome,
+        delivers: false,
+    }
+}
