@@ -28,9 +28,9 @@ use crate::shm::ring::{Fate, SEGMENT_BYTES};
 use crate::transport::ring::Served;
 
 /// How often all rings are scanned in vain before the processor is given away between scans.
-const SPINS: u32 = 200;
+const SPINS: u32 = 20;
 /// How often they are scanned so before all are parked.
-const YIELDS: u32 = 50;
+const YIELDS: u32 = 200;
 /// When the processor comes back so late, others need it for longer: then it is better to sleep and be woken.
 const YIELD_LATE: Duration = Duration::from_micros(500);
 /// How often one ring is scanned in vain, while others are busy, before it is parked.

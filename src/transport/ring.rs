@@ -18,9 +18,9 @@ use super::unix::Socket;
 use crate::shm::ring::{ClientEnd, ServerEnd};
 
 /// How often a client looks for its reply before it gives its processor away between looks.
-const SPINS: u32 = 100;
+const SPINS: u32 = 60;
 /// How often it looks so before it sleeps. Spinning on would take the processor from whoever it waits for.
-const YIELDS: u32 = 50;
+const YIELDS: u32 = 100;
 /// When the processor comes back so late, others need it for longer: then sleeping is better, for who is woken is let in sooner.
 const YIELD_LATE: Duration = Duration::from_micros(500);
 /// Bells and last words that one read of the socket brings.
