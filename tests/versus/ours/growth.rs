@@ -74,10 +74,10 @@ fn dict(manager: &Manager, size: u64) -> Result<Step> {
 
 /// Calls objects of a server that has few, and of one that has many.
 fn objects(task: &Task, many: &Manager) -> Result<(Step, Step)> {
-    let few = if task.side == Side::Embedded {
-        Manager::embedded()?
-    } else {
-        Manager::start()?
+    let few = match task.side {
+        Side::Embedded => Manager::embedded()?,
+        Side::Socket => Manager::builder().ring(false).start()?,
+        _ => Manager::start()?,
     };
     let step = |manager: &Manager, size: u64| {
         let lists = (0..size)
