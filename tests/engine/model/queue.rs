@@ -177,8 +177,8 @@ impl QueueModel {
                 self.accounts.entry(ticket.0).or_default().1 += 1;
             }
         } else {
-            self.take_back(items);
             self.settle_account(ticket.0);
+            self.take_back(items);
         }
         self.settle()
     }
@@ -220,6 +220,7 @@ impl QueueModel {
         self.leases = leases;
         let flown: Vec<(Ticket, Vec<Item>)> = theirs;
         let lent: Vec<Lease> = lent;
+        self.settle_account(session);
         self.take_back(
             flown
                 .into_iter()
@@ -227,7 +228,6 @@ impl QueueModel {
                 .chain(lent.into_iter().map(|lease| lease.item))
                 .collect(),
         );
-        self.settle_account(session);
         if let Some((_, owed)) = self.accounts.remove(&session) {
             let owed = owed.unsigned_abs();
             let paid = owed.min(self.credit);
