@@ -5,9 +5,9 @@
 //! whole, so they never interleave. An idle connection owns no buffer.
 //!
 //! A lane may have a ring beside its socket. Frames come through either, and a reply goes where its call came from. What a reply through the
-//! ring delivers is settled by the client's index: the connection remembers where that reply ends, and [`Connection::fate`] looks.
+//! ring delivers is settled by the client's index: the connection remembers where that reply ends, and [`Connection::settle`] looks.
 //!
-//! Order of locks: `inbound`, then engine or `outbox`; never two `inbound`, and never `inbound` under `outbox`.
+//! Order of locks: `inbound`, then `outbox`, then the engine's; never two `inbound`. The engine delivers nothing while it has locked something.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -48,7 +48,7 @@ pub(super) struct Connection {
     on_ring: AtomicBool,
     /// There is output that waits for room.
     unsent: AtomicBool,
-    /// A reply through the ring delivers something, and is written.
+    /// A reply through the ring delivers something, and its fate is open.
     delivers: AtomicBool,
     /// A worker scans its ring.
     pub(super) scanned: AtomicBool,
@@ -205,20 +205,25 @@ impl Connection {
     pub(super) fn delivers(&self, number: u64) {
         if self.is_on_ring() {
             self.outbox.lock().delivery = Some(Delivery { number, end: None });
+            // Before the reply can be seen: whoever sees what its client did next sees this, and then waits for the lock until the end
+            // of the reply is known.
+            self.delivers.store(true, Ordering::Release);
         }
     }
 
-    /// What became of the last delivery through the ring, with the number of its call; to be told once.
+    /// Tells what became of the last delivery through the ring, once, with the number of its call; if that is known. Whoever finds it told
+    /// already finds the telling done: the end of a session must not overtake it.
     #[inline]
-    pub(super) fn fate(&self) -> Option<(u64, Fate)> {
+    pub(super) fn settle(&self, tell: impl FnOnce(u64, Fate)) {
         if !self.delivers.load(Ordering::Acquire) {
-            return None;
+            return;
         }
         let mut outbox = self.outbox.lock();
-        let (number, fate) = self.look_at_fate(&outbox)?;
-        outbox.delivery = None;
-        self.delivers.store(false, Ordering::Release);
-        Some((number, fate))
+        if let Some((number, fate)) = self.look_at_fate(&outbox) {
+            tell(number, fate);
+            outbox.delivery = None;
+            self.delivers.store(false, Ordering::Release);
+        }
     }
 
     /// Whether something was delivered through the ring and its fate is open.
@@ -355,7 +360,6 @@ impl Connection {
             && let Some(ring) = self.wire.served().and_then(|served| served.any_ring())
         {
             delivery.end = Some(ring.written());
-            self.delivers.store(true, Ordering::Release);
         }
     }
 

@@ -179,15 +179,14 @@ impl Driver {
 
     /// Tells the engine what became of the last delivery through a lane's ring, if that is known.
     pub(super) fn settle_lane(&self, lane: &Connection, session: SessionId, frame: &mut Vec<u8>, out: &mut Outputs) {
-        let Some((number, fate)) = lane.fate() else { return };
         let caller = Caller {
             session,
             lane: LaneId(lane.id),
         };
-        match fate {
+        lane.settle(|number, fate| match fate {
             Fate::Taken => self.engine.handle_confirm(self.timer.now(), caller, number, out),
             Fate::Declined => self.engine.handle_decline(self.timer.now(), caller, number, out),
-        }
+        });
         self.deliver(out, frame);
     }
 

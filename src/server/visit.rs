@@ -112,7 +112,11 @@ impl Visit<'_> {
             Ok(Request::Confirm { number }) => driver.engine.handle_confirm(Time::START, caller, number, self.out),
             Ok(Request::Decline { number }) => driver.engine.handle_decline(Time::START, caller, number, self.out),
             Ok(Request::Release(releases)) => driver.engine.handle_release(Time::START, session, &releases, self.out),
-            Ok(Request::Goodbye) => return Verdict::Goodbye,
+            Ok(Request::Goodbye) => {
+                // What the client took before it said so is its own.
+                driver.settle_lane(self.connection, session, self.frame, self.out);
+                return Verdict::Goodbye;
+            }
             Ok(Request::Ring { number }) => return self.open_ring(caller, number),
             Ok(Request::Share(_) | Request::Fetch { .. }) => {
                 return self.refuse(&Fault::new(
