@@ -336,7 +336,10 @@ impl Remote {
             open: false,
         };
         let outcome = match self.read_reply(request.operation, number, &input)? {
-            Answered::Fault(fault) => Err(Error::from_fault(fault)),
+            Answered::Fault(fault) => {
+                delivery.lane.consume();
+                Err(Error::from_fault(fault))
+            }
             Answered::Done { handed, result } => {
                 delivery.open = true;
                 if cfg!(canary = "confirm_before_decode") {

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::driver::Verdict;
 use super::poller::{Interest, Poller};
 use super::session::Session;
 use crate::shm::ring::{Fate, ServerEnd};
@@ -52,6 +53,8 @@ pub(super) struct Connection {
     delivers: AtomicBool,
     /// A worker scans its ring.
     pub(super) scanned: AtomicBool,
+    /// A reply to a call that waited is being written: its ring is not idle, though no call is unanswered.
+    pub(super) replying: AtomicBool,
     /// Its ring takes a place under the cap.
     pub(super) has_ring_place: AtomicBool,
     /// A look at whether its ring is idle is on the timer's list.
@@ -158,6 +161,7 @@ impl Connection {
             unsent: AtomicBool::new(false),
             delivers: AtomicBool::new(false),
             scanned: AtomicBool::new(false),
+            replying: AtomicBool::new(false),
             has_ring_place: AtomicBool::new(false),
             rests_soon: AtomicBool::new(false),
             used_until: AtomicU64::new(0),
@@ -232,6 +236,18 @@ impl Connection {
         self.delivers.load(Ordering::Acquire)
     }
 
+    /// Reads from the socket while no requests are taken: bells, which would wake the worker again and again, and the end. A client that
+    /// sends anything else there while its ring is full of replies breaks the protocol.
+    #[cold]
+    pub(super) fn drop_bells(&self, input: &mut Vec<u8>) -> Verdict {
+        input.clear();
+        match self.wire.receive(input, READ_BYTES) {
+            Ok(1..) if input.iter().all(|byte| *byte == 0) => Verdict::Open,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Verdict::Open,
+            _ => Verdict::Lost,
+        }
+    }
+
     /// Whether there is output that waits for room.
     #[inline]
     pub(super) fn has_unsent(&self) -> bool {
@@ -248,7 +264,7 @@ impl Connection {
     #[inline]
     pub(super) fn is_ready(&self, ring: &ServerEnd) -> bool {
         (ring.has_requests() && !self.is_stalled())
-            || (self.unsent.load(Ordering::Relaxed) && ring.has_room())
+            || (self.has_unsent() && self.is_on_ring() && ring.has_room())
             || (self.delivers.load(Ordering::Relaxed) && self.look_at_fate(&self.outbox.lock()).is_some())
     }
 
@@ -268,6 +284,7 @@ impl Connection {
             && outbox.delivery.is_none()
             && inbound.pending_in_ring.is_empty()
             && self.answering.load(Ordering::Acquire) == 0
+            && !self.replying.load(Ordering::Acquire)
             && ring.retire()
     }
 
@@ -296,6 +313,7 @@ impl Connection {
     pub(super) fn write(&self, frames: &mut Vec<u8>, now: impl FnOnce() -> u64, unread_bytes_max: usize) -> Written {
         let mut outbox = self.outbox.lock();
         if !outbox.queue.is_empty() && !cfg!(canary = "write_interleaves") {
+            outbox.compact();
             outbox.queue.extend_from_slice(frames);
             self.hold_back(&outbox, unread_bytes_max);
             return Written::Fine;
@@ -440,6 +458,14 @@ impl Inbound {
 impl Outbox {
     fn unread(&self) -> usize {
         self.queue.len() - self.sent
+    }
+
+    /// Forgets what has been written, when that is most of it: a peer that always leaves a little must not make it grow.
+    fn compact(&mut self) {
+        if self.sent > COPIED_BYTES_MAX && self.sent >= self.queue.len() / 2 {
+            self.queue.drain(..self.sent);
+            self.sent = 0;
+        }
     }
 
     /// Keeps what is left of these frames, of which some bytes have been written.

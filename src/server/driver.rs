@@ -188,8 +188,15 @@ impl Driver {
             out,
         } = scratch;
         loop {
-            if matches!(inbound.role, Role::Closed) || (connection.is_stalled() && mode == Mode::Read) {
+            if matches!(inbound.role, Role::Closed) {
                 return Verdict::Open;
+            }
+            if connection.is_stalled() && mode == Mode::Read {
+                return if source == Source::Socket && connection.is_on_ring() {
+                    connection.drop_bells(input)
+                } else {
+                    Verdict::Open
+                };
             }
             let mut pending = std::mem::take(inbound.pending(source));
             let fresh = pending.is_empty();
@@ -333,6 +340,8 @@ impl Driver {
         let Some(lane) = self.lanes.get(&to.lane.0).map(|lane| Arc::clone(&lane)) else {
             return;
         };
+        // Before the call counts as answered: until its reply is written the lane's ring is not idle, and encoding a large one takes long.
+        lane.replying.store(true, Ordering::Release);
         // At the server's end whoever comes first answers.
         if lane.answering.swap(0, Ordering::AcqRel) == 0 {
             return;
@@ -342,6 +351,7 @@ impl Driver {
         }
         encode(reply, self.reply_limit(), frame);
         self.write(&lane, Some(to.session), frame);
+        lane.replying.store(false, Ordering::Release);
         if lane.is_on_ring() {
             self.rest_later(&lane);
         }

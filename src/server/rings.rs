@@ -140,6 +140,8 @@ impl Rings {
         } else {
             self.scanned.retain(|scanned| !park(driver, &scanned.connection));
             self.quiet = 0;
+            // A look at whether they are idle has been put on the list, outside any visit.
+            driver.timer.arm(driver.engine.poll_timeout());
         }
     }
 }
@@ -237,6 +239,9 @@ impl Driver {
     }
 
     fn take_ring_place(&self, lane: &Connection) -> Result<(), Fault> {
+        if lane.has_ring_place.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let most = self.limits.ring_bytes_max / SEGMENT_BYTES;
         let place = |open| (open < most).then_some(open + 1);
         self.rings
@@ -270,9 +275,12 @@ impl Driver {
         let Some(ring) = lane.ring() else { return };
         let idle = lane.used_until.load(Ordering::Relaxed) == ring.written() && !lane.scanned.load(Ordering::Acquire);
         if idle && lane.retire_ring(&inbound, ring) {
-            self.forget_ring(lane);
-        } else if !idle {
-            drop(inbound);
+            return self.forget_ring(lane);
+        }
+        let unanswered = lane.answering.load(Ordering::Acquire) != 0;
+        drop(inbound);
+        // A call that waits long is not looked after: its reply will see to that.
+        if !(idle && unanswered) {
             self.rest_later(lane);
         }
     }

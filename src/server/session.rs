@@ -132,6 +132,8 @@ impl Driver {
         }
         for lane in &lanes {
             let mut inbound = lane.inbound.lock();
+            // Once more: a ring that was being made meanwhile was not there to be closed. From here on none is made.
+            lane.wire.close_reading();
             if !cfg!(canary = "skip_drain") {
                 self.take_frames(lane, &mut inbound, Source::Socket, Mode::Drain, scratch);
                 if lane.is_on_ring() {

@@ -125,6 +125,7 @@ impl Visit<'_> {
                 ));
             }
             Err(error @ FrameError::UnknownOperation { call, .. }) => {
+                self.connection.came_from(self.source);
                 let fault = Fault::from(error);
                 let reply = ReplyRef {
                     number: call,
@@ -139,22 +140,24 @@ impl Visit<'_> {
         Verdict::Open
     }
 
-    /// Notes the call that is being answered from here on, and where it came from. False if there is one already, or the last one's delivery
-    /// lies unread.
+    /// Notes the call that is being answered from here on, and where it came from. False if there is one already, or the last one's reply or
+    /// what it delivered lies unread.
     #[inline]
     fn begin(&mut self, caller: Caller, number: u64) -> bool {
         if self.connection.has_delivery() {
             self.driver
                 .settle_lane(self.connection, caller.session, self.frame, self.out);
         }
-        let idle = self.connection.answering.swap(number, Ordering::AcqRel) == 0;
+        if number == 0 || self.connection.has_delivery() || self.connection.has_unsent() {
+            return false;
+        }
         self.connection.came_from(self.source);
-        idle && number != 0 && !self.connection.has_delivery()
+        self.connection.answering.swap(number, Ordering::AcqRel) == 0
     }
 
     /// Lets this lane go on in a ring, if there is a place for one.
     fn open_ring(&mut self, caller: Caller, number: u64) -> Verdict {
-        if self.source == Source::Ring || !self.begin(caller, number) {
+        if self.source == Source::Ring || self.mode == Mode::Drain || !self.begin(caller, number) {
             return self.refuse(&Fault::new(
                 FaultCode::Malformed,
                 "a lane asks for a ring over its socket, between its calls",
@@ -231,6 +234,7 @@ impl Visit<'_> {
     /// Tells the peer why nothing more is taken from it.
     #[cold]
     pub(super) fn refuse(&mut self, fault: &Fault) -> Verdict {
+        self.connection.came_from(self.source);
         let reply = ReplyRef {
             number: 0,
             outcome: Outcome::Fault(fault),

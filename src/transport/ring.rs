@@ -41,6 +41,8 @@ pub(crate) struct Connected {
     ring: OnceLock<ClientEnd>,
     /// Requests take the ring.
     on_ring: AtomicBool,
+    /// This side has ended the connection.
+    closed: AtomicBool,
 }
 
 impl Served {
@@ -135,6 +137,7 @@ impl Connected {
             socket,
             ring: OnceLock::new(),
             on_ring: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -179,12 +182,11 @@ impl Connected {
 
     #[inline]
     pub(super) fn send(&self, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
-        let start = *sent;
         match self.open_ring() {
             None => self.socket.send(bytes, sent),
             Some(ring) => match self.send_to_ring(ring, bytes, sent) {
-                // The server has closed the ring before any of it was there.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe && *sent == start => {
+                // The server has closed the ring, which it does only where a frame ends; if it has ended the session, the socket says so.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
                     self.on_ring.store(false, Ordering::Relaxed);
                     self.socket.send(bytes, sent)
                 }
@@ -252,6 +254,8 @@ impl Connected {
     }
 
     pub(super) fn close(&self) {
+        // Before the socket: whoever wakes then knows that the server may still read what was sent.
+        self.closed.store(true, Ordering::Release);
         self.socket.close();
     }
 
@@ -301,7 +305,7 @@ impl Connected {
                 received => return received,
             }
             if ended {
-                let unread = ring.is_unread();
+                let unread = !self.closed.load(Ordering::Acquire) && ring.is_unread();
                 return if unread {
                     Err(ErrorKind::ConnectionAborted.into())
                 } else {

@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::client::{Side, Task};
 use crate::peers;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -21,6 +22,27 @@ pub(crate) struct Host {
     child: Child,
     /// What a client connects to.
     pub(crate) address: String,
+}
+
+/// Keeps this thread, and processes that it starts meanwhile, on one processor.
+#[derive(Debug)]
+pub(crate) struct OneProcessor(CpuSet);
+
+impl OneProcessor {
+    pub(crate) fn enter() -> Result<Self> {
+        let before = sched_getaffinity(None)?;
+        let mut one = CpuSet::new();
+        let first = (0..CpuSet::MAX_CPU).find(|number| before.is_set(*number));
+        one.set(first.ok_or("no processor")?);
+        sched_setaffinity(None, &one)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for OneProcessor {
+    fn drop(&mut self) {
+        let _ = sched_setaffinity(None, &self.0);
+    }
 }
 
 /// What one client process reported.

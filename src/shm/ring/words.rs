@@ -71,9 +71,9 @@ pub(super) fn call<W: RingWord>(sleeper: &W) -> bool {
 /// Before sleeping: says so, then looks again. False if there is something to do, and then nothing was said.
 #[inline]
 pub(super) fn park<W: RingWord>(sleeper: &W, ready: impl FnOnce() -> bool) -> bool {
-    // Pairs with `publish` and `post` followed by `call`.
+    // Pairs with `publish` and `post` followed by `call`. What is looked at next may be any load, so the fence stands here in memory too.
     sleeper.swap(PARKED, SeqCst);
-    W::fence_after_seq_cst();
+    W::fence(SeqCst);
     if !cfg!(canary = "ring_sleeps_blindly") && ready() {
         // Whoever has called meanwhile rings for nothing.
         sleeper.store(AWAKE, Relaxed);
