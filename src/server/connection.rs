@@ -211,7 +211,8 @@ impl Connection {
             self.outbox.lock().delivery = Some(Delivery { number, end: None });
             // Before the reply can be seen: whoever sees what its client did next sees this, and then waits for the lock until the end
             // of the reply is known.
-            self.delivers.store(true, Ordering::Release);
+            self.delivers
+                .store(!cfg!(canary = "ring_delivery_unnoted"), Ordering::Release);
         }
     }
 
@@ -284,7 +285,7 @@ impl Connection {
             && outbox.delivery.is_none()
             && inbound.pending_in_ring.is_empty()
             && self.answering.load(Ordering::Acquire) == 0
-            && !self.replying.load(Ordering::Acquire)
+            && (cfg!(canary = "ring_retired_under_a_reply") || !self.replying.load(Ordering::Acquire))
             && ring.retire()
     }
 
@@ -477,5 +478,74 @@ impl Outbox {
         } else {
             self.queue.extend_from_slice(frames.get(sent..).unwrap_or_default());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::transport::Stream;
+    use crate::transport::ring::{Connected, Served};
+    use crate::transport::unix::{Listener, Socket};
+
+    /// Both ends of a lane that goes on in a ring.
+    fn lane() -> (Connection, Stream) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = Listener::bind(&path).unwrap();
+        let client = Connected::new(Socket::connect(&path, Duration::from_secs(10)).unwrap());
+        let served = Served::new(listener.accept().unwrap());
+        assert!(served.open_ring().unwrap());
+        let memory = served.ring().unwrap().descriptor().try_clone_to_owned().unwrap();
+        assert!(client.go_on_in_ring(Some(memory)));
+        let lane = Connection::new(1, std::process::id(), Wire::Unix(served), None);
+        lane.came_from(Source::Ring);
+        (lane, Stream::Unix(client))
+    }
+
+    /// Cause: a reply of many megabytes takes long to encode, and meanwhile its call counts as answered. Symptom: a look for idle rings
+    /// closed the ring under it, the rest of the reply was never sent, and the session was given up.
+    #[test]
+    fn a_ring_is_not_idle_while_a_reply_to_it_is_being_written() {
+        let (lane, _client) = lane();
+        lane.replying.store(true, Ordering::Release);
+        assert!(!lane.retire_ring(&lane.inbound.lock(), lane.ring().unwrap()));
+        lane.replying.store(false, Ordering::Release);
+        assert!(lane.retire_ring(&lane.inbound.lock(), lane.ring().unwrap()));
+    }
+
+    /// Cause: the end of a reply was noted after its client could read it. Symptom: a client that took an item and died in between was
+    /// judged without the note, and the item was in the queue again.
+    #[test]
+    fn a_delivery_is_open_before_its_reply_can_be_seen() {
+        let (lane, client) = lane();
+        lane.delivers(7);
+        assert!(lane.has_delivery());
+        lane.settle(|_, _| panic!("nothing is written"));
+        assert_eq!(lane.write(&mut b"an item".to_vec(), || 0, usize::MAX), Written::Fine);
+        lane.settle(|_, _| panic!("nothing is taken"));
+        assert!(lane.has_delivery());
+        client.receive(&mut Vec::new(), 64).unwrap();
+        assert_eq!(client.settle(false), Some(true));
+        let mut told = Vec::new();
+        lane.settle(|number, fate| told.push((number, fate)));
+        lane.settle(|_, _| panic!("it is told once"));
+        assert_eq!(told, [(7, Fate::Taken)]);
+    }
+
+    /// Cause: only what was unread counted. Symptom: a peer that always left a little unread made the server's output grow without bound.
+    #[test]
+    fn output_that_was_sent_is_forgotten_though_some_is_left() {
+        let mut outbox = Outbox {
+            queue: vec![0; 1 << 20],
+            sent: (1 << 20) - 10,
+            ..Outbox::default()
+        };
+        outbox.compact();
+        assert_eq!((outbox.queue.len(), outbox.unread()), (10, 10));
+        outbox.compact();
+        assert_eq!(outbox.unread(), 10, "a few bytes are not worth moving");
     }
 }
