@@ -74,6 +74,8 @@ pub(super) struct Counters {
     pub(super) rings: AtomicU64,
     /// Times that clients which slept were woken over their sockets, of lanes that are gone.
     pub(super) bells: AtomicU64,
+    /// Times that something lay in a ring beside a sleeper.
+    pub(super) overlooked: AtomicU64,
     /// Times that workers slept.
     pub(super) sleeps: AtomicU64,
 }
@@ -320,7 +322,7 @@ impl Driver {
                 Chore::Hellos => self.dismiss_late_strangers(now),
                 Chore::Rest(lane) => {
                     if let Some(lane) = lane.upgrade() {
-                        self.rest(&lane);
+                        self.rest(&lane, scratch);
                     }
                 }
                 Chore::Progress(connection) => {
@@ -344,7 +346,7 @@ impl Driver {
         lane.replying.store(true, Ordering::Release);
         // At the server's end whoever comes first answers.
         if lane.answering.swap(0, Ordering::AcqRel) == 0 {
-            return;
+            return lane.replying.store(false, Ordering::Release);
         }
         if reply.delivers {
             lane.delivers(reply.number);

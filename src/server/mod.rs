@@ -134,6 +134,8 @@ pub struct Stats {
     pub bells: u64,
     /// Times that a worker had nothing to do and slept.
     pub sleeps: u64,
+    /// Times that something was found in a ring whose worker slept. Anything but zero is a fault in byproxy.
+    pub overlooked: u64,
 }
 
 impl Server {
@@ -379,6 +381,7 @@ impl Driver {
             rings_opened: counters.rings.load(Ordering::Relaxed),
             bells: self.bells(),
             sleeps: counters.sleeps.load(Ordering::Relaxed),
+            overlooked: counters.overlooked.load(Ordering::Relaxed),
         }
     }
 }

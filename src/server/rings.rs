@@ -24,7 +24,7 @@ use super::connection::{Connection, Role, Source};
 use super::driver::{Driver, Scratch};
 use super::timer::Chore;
 use crate::engine::{Caller, LaneId, Outputs, SessionId};
-use crate::shm::ring::{Fate, SEGMENT_BYTES};
+use crate::shm::ring::{Fate, SEGMENT_BYTES, ServerEnd};
 use crate::transport::ring::Served;
 
 /// How often all rings are scanned in vain before the processor is given away between scans.
@@ -269,7 +269,7 @@ impl Driver {
     }
 
     /// Closes a lane's ring if it was not used since somebody was asked to look.
-    pub(super) fn rest(&self, lane: &Arc<Connection>) {
+    pub(super) fn rest(&self, lane: &Arc<Connection>, scratch: &mut Scratch) {
         lane.rests_soon.store(false, Ordering::Release);
         let inbound = lane.inbound.lock();
         let Some(ring) = lane.ring() else { return };
@@ -279,9 +279,26 @@ impl Driver {
         }
         let unanswered = lane.answering.load(Ordering::Acquire) != 0;
         drop(inbound);
+        if idle {
+            self.look_after(lane, ring, scratch);
+        }
         // A call that waits long is not looked after: its reply will see to that.
         if !(idle && unanswered) {
             self.rest_later(lane);
+        }
+    }
+
+    /// Nobody scans this ring, and nothing has happened in it for a while. If there is something to do all the same, a call was missed: it is
+    /// done now, so that a fault of ours in who calls whom costs a second and not a session. Counted, because there must be none.
+    fn look_after(&self, lane: &Arc<Connection>, ring: &ServerEnd, scratch: &mut Scratch) {
+        if lane.is_ready(ring) {
+            self.counters.overlooked.fetch_add(1, Ordering::Relaxed);
+            self.attend(lane, scratch, |scratch| self.serve_ring(lane, scratch));
+        }
+        if !ring.is_consumed()
+            && let Some(served) = lane.wire.served()
+        {
+            served.ring_bell();
         }
     }
 

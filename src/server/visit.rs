@@ -148,7 +148,9 @@ impl Visit<'_> {
             self.driver
                 .settle_lane(self.connection, caller.session, self.frame, self.out);
         }
-        if number == 0 || self.connection.has_delivery() || self.connection.has_unsent() {
+        // The rest of a reply can't go on another way than it began.
+        let turns = self.connection.is_on_ring() != (self.source == Source::Ring);
+        if number == 0 || self.connection.has_delivery() || (turns && self.connection.has_unsent()) {
             return false;
         }
         self.connection.came_from(self.source);

@@ -123,8 +123,9 @@ impl Served {
         self.socket.close();
     }
 
+    /// Wakes the client, if it sleeps.
     #[cold]
-    fn ring_bell(&self) {
+    pub(crate) fn ring_bell(&self) {
         self.bells.fetch_add(1, Ordering::Relaxed);
         // Without room there are bells enough; and a client that is gone needs none.
         let _ = self.socket.send_now(&DOORBELL);

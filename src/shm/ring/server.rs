@@ -164,13 +164,17 @@ impl ServerEnd {
         }
     }
 
+    /// Whether the client has read all that was written.
+    pub(crate) fn is_consumed(&self) -> bool {
+        words::look(&self.layout().replies.head.0) & POSITION == self.written()
+    }
+
     /// Closes the ring to requests if nothing is in it, and gives its pages back. True once it is closed.
     pub(crate) fn retire(&self) -> bool {
         if !self.is_open() {
             return true;
         }
-        let consumed = words::look(&self.layout().replies.head.0) & POSITION == self.written();
-        if !consumed || !words::close_at(&self.layout().requests.tail.0, self.read.load(Ordering::Relaxed)) {
+        if !self.is_consumed() || !words::close_at(&self.layout().requests.tail.0, self.read.load(Ordering::Relaxed)) {
             return false;
         }
         self.open.store(false, Ordering::Relaxed);
@@ -208,13 +212,14 @@ impl ServerEnd {
 
     /// Looks how far the client has read; whether there is room for a record.
     fn look_for_room(&self, written: u64) -> io::Result<bool> {
+        // In this order: another thread that looks at the same time may have seen more than this one, and never less than was known.
+        let before = self.client_read.load(Ordering::Acquire);
         let seen = words::look(&self.layout().replies.head.0) & POSITION;
-        let before = self.client_read.load(Ordering::Relaxed);
         // An index that goes back, or past what was written, is nonsense.
         if seen < before || seen > written || !seen.is_multiple_of(super::WORD) {
             return Err(nonsense());
         }
-        self.client_read.store(seen, Ordering::Relaxed);
+        self.client_read.fetch_max(seen, Ordering::AcqRel);
         Ok(seen + CAPACITY >= written + 2 * super::WORD)
     }
 }
