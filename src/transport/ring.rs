@@ -97,7 +97,7 @@ impl Served {
     pub(crate) fn send_to_ring(&self, bytes: &[u8]) -> io::Result<usize> {
         let ring = self.ring.get().ok_or(ErrorKind::BrokenPipe)?;
         let sent = ring.send(bytes)?;
-        if !cfg!(canary = "ring_never_rings") && ring.calls_reader() {
+        if ring.calls_reader() {
             self.ring_bell();
         }
         Ok(sent)
@@ -126,6 +126,9 @@ impl Served {
     /// Wakes the client, if it sleeps.
     #[cold]
     pub(crate) fn ring_bell(&self) {
+        if cfg!(canary = "ring_never_rings") {
+            return;
+        }
         self.bells.fetch_add(1, Ordering::Relaxed);
         // Without room there are bells enough; and a client that is gone needs none.
         let _ = self.socket.send_now(&DOORBELL);

@@ -49,7 +49,8 @@ fn await_records(record: &Path, count: usize) {
     }
 }
 
-/// The books once nothing is on its way: a confirmation travels by itself and may arrive after the next call.
+/// The books once nothing is on its way: a confirmation travels by itself and may arrive after the next call, and a death is noticed a moment
+/// after it.
 fn settled(queue: &QueueProxy<u64>) -> QueueAudit {
     loop {
         let audit = queue.audit().unwrap();
@@ -87,6 +88,7 @@ on_each_transport! {
         );
 
         victim.kill();
+        settled(&queue);
         assert_eq!(
             (queue.get().unwrap(), queue.get().unwrap()),
             (1, 3),
@@ -181,6 +183,7 @@ on_each_transport! {
         let in_flight = queue.audit().unwrap().in_flight;
         assert!((1..=3).contains(&in_flight), "{in_flight}");
         victim.kill();
+        settled(&queue);
         let got: Vec<u64> = (0..5).map(|_| queue.get().unwrap()).collect();
         assert_eq!(got, [1, 2, 3, 4, 5]);
         assert_eq!(settled(&queue).returned, in_flight);
@@ -200,6 +203,7 @@ on_each_transport! {
             victim.await_doing(Doing::Holding);
             assert_eq!(queue.qsize().unwrap(), 2);
             victim.kill();
+            settled(&queue);
             let delivery = queue.receive().unwrap();
             assert_eq!(
                 (*delivery.item(), delivery.count()),
@@ -224,6 +228,7 @@ on_each_transport! {
         victim.await_doing(Doing::Holding);
         queue.put(2).unwrap();
         victim.kill();
+        settled(&queue);
         assert_eq!(
             (queue.get().unwrap(), queue.get().unwrap()),
             (1, 2),
