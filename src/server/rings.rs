@@ -281,6 +281,8 @@ impl Driver {
         drop(inbound);
         if idle {
             self.look_after(lane, ring, scratch);
+        } else {
+            lane.was_ready.store(false, Ordering::Relaxed);
         }
         // A call that waits long is not looked after: its reply will see to that.
         if !(idle && unanswered) {
@@ -288,10 +290,12 @@ impl Driver {
         }
     }
 
-    /// Nobody scans this ring, and nothing has happened in it for a while. If there is something to do all the same, a call was missed: it is
-    /// done now, so that a fault of ours in who calls whom costs a second and not a session. Counted, because there must be none.
+    /// Nobody scans this ring, and nothing has happened in it for a while. If there is something to do all the same, its client is about to
+    /// call, or its call was missed. The next look tells which: then it is done, so that a fault of ours in who calls whom costs seconds
+    /// and not a session. Counted, because there must be none.
     fn look_after(&self, lane: &Arc<Connection>, ring: &ServerEnd, scratch: &mut Scratch) {
-        if lane.is_ready(ring) {
+        let ready = lane.is_ready(ring);
+        if lane.was_ready.swap(ready, Ordering::Relaxed) && ready {
             self.counters.overlooked.fetch_add(1, Ordering::Relaxed);
             self.attend(lane, scratch, |scratch| self.serve_ring(lane, scratch));
         }

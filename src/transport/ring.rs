@@ -243,9 +243,7 @@ impl Connected {
     pub(super) fn consume(&self) {
         if let Some(ring) = self.open_ring() {
             ring.take();
-            if ring.calls_writer() {
-                self.ring_bell();
-            }
+            self.call_writer(ring);
         }
     }
 
@@ -297,14 +295,13 @@ impl Connected {
     fn receive_from_ring(&self, ring: &ClientEnd, into: &mut Vec<u8>) -> io::Result<usize> {
         let mut looks = Looks::default();
         let mut ended = false;
-        let mut told = false;
+        if ring.is_holding() {
+            // The part of a frame that came before this one. Whether the ring was closed shows in what follows.
+            ring.take();
+            self.call_writer(ring);
+        }
         loop {
-            let received = ring.receive(into);
-            // The first look takes what came before, whether there is more or not: the server may wait for that room.
-            if !std::mem::replace(&mut told, true) && ring.calls_writer() {
-                self.ring_bell();
-            }
-            match received {
+            match ring.receive(into) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 received => return received,
             }
@@ -356,6 +353,14 @@ impl Connected {
     #[inline]
     fn call_reader(&self, ring: &ClientEnd) {
         if ring.calls_reader() {
+            self.ring_bell();
+        }
+    }
+
+    /// After making room, and only then: the server does not ask for it twice.
+    #[inline]
+    fn call_writer(&self, ring: &ClientEnd) {
+        if ring.calls_writer() {
             self.ring_bell();
         }
     }

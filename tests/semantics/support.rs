@@ -127,6 +127,13 @@ impl Drop for Running {
         if let Some(thread) = self.thread.take() {
             thread.join().expect("the server does not panic");
         }
+        if !thread::panicking() {
+            assert_eq!(
+                self.handle.stats().overlooked,
+                0,
+                "somebody slept beside a ring with something to do"
+            );
+        }
     }
 }
 

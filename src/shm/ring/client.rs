@@ -57,14 +57,10 @@ impl ClientEnd {
         Ok(sent)
     }
 
-    /// Appends the next record, and leaves it in the ring until [`Self::take`] or the next record is asked for. `WouldBlock` if there is none.
+    /// Appends the next record, and leaves it in the ring until [`Self::take`]. `WouldBlock` if there is none.
     #[inline]
     pub(crate) fn receive(&self, into: &mut Vec<u8>) -> io::Result<usize> {
         let read = self.read.load(Ordering::Relaxed);
-        if read != self.taken.load(Ordering::Relaxed) & POSITION {
-            // The part of a frame that came before this one. Whether the ring was closed shows in what follows.
-            self.take();
-        }
         let tail = words::look(&self.layout().replies.tail.0);
         if tail == read {
             return Err(ErrorKind::WouldBlock.into());
@@ -75,6 +71,12 @@ impl ClientEnd {
         let (count, end) = read_record(&self.layout().reply_bytes, read, tail, into).ok_or_else(nonsense)?;
         self.read.store(end, Ordering::Relaxed);
         Ok(count)
+    }
+
+    /// Whether something was received and not taken.
+    #[inline]
+    pub(crate) fn is_holding(&self) -> bool {
+        self.read.load(Ordering::Relaxed) != self.taken.load(Ordering::Relaxed) & POSITION
     }
 
     /// Whether the server has not read all that was written. It says so before it looks at what it has read.

@@ -92,12 +92,7 @@ impl ServerEnd {
                 Some((count, end)) => (written, sent) = (end, sent + count),
                 None if self.look_for_room(written)? => {}
                 None if sent > 0 => break,
-                None if words::park(&self.layout().server.0.writer, || {
-                    self.look_for_room(written).unwrap_or(true)
-                }) =>
-                {
-                    return Err(ErrorKind::WouldBlock.into());
-                }
+                None if self.park_writer() => return Err(ErrorKind::WouldBlock.into()),
                 None => {}
             }
         }
@@ -122,6 +117,15 @@ impl ServerEnd {
     /// do already, and then it does not.
     pub(crate) fn park(&self, ready: impl FnOnce() -> bool) -> bool {
         words::park(&self.layout().server.0.reader, ready)
+    }
+
+    /// Before waiting for room for replies, which is the business of whoever writes: the client calls once when it has made some, and perhaps
+    /// for nothing. False if there is some.
+    pub(crate) fn park_writer(&self) -> bool {
+        let written = self.written();
+        words::park(&self.layout().server.0.writer, || {
+            self.look_for_room(written).unwrap_or(true)
+        })
     }
 
     /// Somebody looks again: calls are for nothing.

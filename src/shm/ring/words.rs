@@ -19,7 +19,8 @@
 //! | *full fence* | *full fence* |
 //! | looks for [`PARKED`] ([`call`]) | looks at the index again ([`park`]) |
 //!
-//! Of two stores each followed by a look at the other, one at least is seen: the sleeper stays awake, or it is called.
+//! Of two stores each followed by a look at the other, one at least is seen: the sleeper stays awake, or it is called. It is called once, and
+//! perhaps for nothing: who still waits then says so again before it sleeps on.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
