@@ -4,17 +4,18 @@
 //! once, and when gaps outnumber pairs the deque is closed up ([`OrderedMap::is_gappy`] and [`OrderedMap::close_gaps`]: the caller
 //! says when, because it takes long). Every pair has a sequence number that it keeps, by which an iteration finds its place again.
 //!
-//! Keys are hashed with a random key of the map's own, because clients choose them.
+//! Keys are hashed with a random seed of the map's own, because clients choose them. Not with a cryptographic hash: every client is a process
+//! of the server's own user, who can do worse to it than find keys that collide.
 
 use super::cell::Cell;
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
 /// Cells by cells, in the order of insertion.
 #[derive(Debug, Default)]
 pub(crate) struct OrderedMap {
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     /// Positions, counted from `base`'s zero.
     table: HashTable<u64>,
     /// The first and the last are never gaps.

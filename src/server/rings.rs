@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::{self, FrameError};
@@ -25,14 +25,11 @@ use super::driver::{Driver, Scratch};
 use super::timer::Chore;
 use crate::engine::{Caller, LaneId, Outputs, SessionId};
 use crate::shm::ring::{Fate, SEGMENT_BYTES, ServerEnd};
+use crate::transport::looks::{Eagerness, Looked, Looks};
 use crate::transport::ring::Served;
 
-/// How often all rings are scanned in vain before the processor is given away between scans.
-const SPINS: u32 = 20;
-/// How often they are scanned so before all are parked.
+/// How often a worker gives its processor away between scans in vain before all rings are parked.
 const YIELDS: u32 = 200;
-/// When the processor comes back so late, others need it for longer: then it is better to sleep and be woken.
-const YIELD_LATE: Duration = Duration::from_micros(500);
 /// How often one ring is scanned in vain, while others are busy, before it is parked.
 const SCANS_IN_VAIN: u32 = 10_000;
 /// After this much work the clock is looked at: a scan is one piece, a visit several.
@@ -48,7 +45,8 @@ const REST_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Rings {
     scanned: Vec<Scanned>,
     /// Scans since something was found.
-    quiet: u32,
+    looks: Looks,
+    eagerness: Eagerness,
     /// Work since the clock was looked at.
     pieces: u32,
     /// When sockets and timers had their turn.
@@ -88,7 +86,7 @@ impl Rings {
         let Some(ring) = connection.ring() else { return };
         if !connection.scanned.swap(true, Ordering::AcqRel) {
             ring.unpark();
-            self.quiet = 0;
+            self.looks = Looks::default();
             self.scanned.push(Scanned {
                 connection: Arc::clone(connection),
                 in_vain: 0,
@@ -123,25 +121,19 @@ impl Rings {
         }
         self.pieces += 1;
         if found {
-            self.quiet = 0;
+            self.looks = Looks::default();
             return;
         }
-        self.quiet += 1;
-        if self.quiet <= SPINS {
-            std::hint::spin_loop();
-        } else if self.quiet <= SPINS + YIELDS {
-            // Others may need this processor, and sockets this worker.
-            self.pieces = PIECES;
-            let start = Instant::now();
-            std::thread::yield_now();
-            if start.elapsed() > YIELD_LATE {
-                self.quiet = SPINS + YIELDS;
+        match self.looks.again(&self.eagerness, YIELDS) {
+            Looked::Spun => {}
+            // Sockets may need this worker as others its processor.
+            Looked::Yielded => self.pieces = PIECES,
+            Looked::Enough => {
+                self.scanned.retain(|scanned| !park(driver, &scanned.connection));
+                self.looks = Looks::default();
+                // A look at whether they are idle has been put on the list, outside any visit.
+                driver.timer.arm(driver.engine.poll_timeout());
             }
-        } else {
-            self.scanned.retain(|scanned| !park(driver, &scanned.connection));
-            self.quiet = 0;
-            // A look at whether they are idle has been put on the list, outside any visit.
-            driver.timer.arm(driver.engine.poll_timeout());
         }
     }
 }

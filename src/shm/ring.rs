@@ -4,6 +4,8 @@
 //! word with the length of what follows, then so many bytes, filled up to whole words. A side writes a record, moves its index, and calls
 //! the other side if that sleeps; how is the business of whoever owns the ends, which only learns *that* a call is due. Nothing here waits.
 //!
+//! - **A small record travels with its index.** One that comes when all before it was read lies in the [`Front`], in the very cache line
+//!   of the index that tells of it: a small call then moves one line in each direction. Its place in the stream stays empty.
 //! - **The end of a delivery is the client's index.** A reply's last record stays unconsumed until the client has read it; the exchange
 //!   that moves its index past that record makes the reply's items the client's, or with a mark gives them back. The server closes that
 //!   index before it decides what became of them, so each is committed or is not, whatever the client is doing ([`words`]).
@@ -35,8 +37,11 @@ use super::segment::{PAGE_SIZE, Segment};
 
 /// What one direction holds, in bytes.
 const CAPACITY: u64 = 64 << 10;
-const WORD: u64 = 8;
+const WORD: u64 = size_of::<u64>() as u64;
 const WORDS: usize = (CAPACITY / WORD) as usize;
+/// What a front holds, in bytes.
+const FRONT_BYTES: usize = FRONT_WORDS * size_of::<u64>();
+const FRONT_WORDS: usize = 6;
 /// What a ring's two directions take in memory, at most, in bytes.
 pub(crate) const SEGMENT_BYTES: usize = size_of::<Layout>();
 
@@ -60,10 +65,27 @@ struct Layout {
 
 #[repr(C)]
 struct Indices {
-    /// Bytes written.
-    tail: Apart<AtomicU64>,
+    tail: Apart<Tail>,
     /// Bytes read.
     head: Apart<AtomicU64>,
+}
+
+#[repr(C)]
+struct Tail {
+    /// Bytes written.
+    index: AtomicU64,
+    front: Front,
+}
+
+/// A record in the cache line of its index.
+///
+/// Its writer overwrites it without a look at what was read, so it only writes it when something has come back since: a request after the
+/// last reply, a reply after the last request. Lanes carry one call at a time, so whoever answers has read.
+#[repr(C)]
+struct Front {
+    /// Eight times the record's position, and the count of its bytes, which is below that. The next record has another.
+    mark: AtomicU64,
+    bytes: [AtomicU64; FRONT_WORDS],
 }
 
 #[repr(C)]
@@ -75,6 +97,7 @@ struct Sleepers {
 }
 
 const _: () = assert!(std::mem::offset_of!(Layout, request_bytes) == PAGE_SIZE);
+const _: () = assert!(size_of::<Tail>() == 64, "an index and its front are one cache line");
 const _: () = assert!(CAPACITY.is_power_of_two() && SEGMENT_BYTES.is_multiple_of(PAGE_SIZE));
 
 /// The mapped segment.
@@ -99,6 +122,24 @@ impl Memory {
     }
 
     #[inline]
+    fn requests(&self) -> Stream<'_> {
+        let layout = self.layout();
+        Stream {
+            front: &layout.requests.tail.0.front,
+            bytes: &layout.request_bytes,
+        }
+    }
+
+    #[inline]
+    fn replies(&self) -> Stream<'_> {
+        let layout = self.layout();
+        Stream {
+            front: &layout.replies.tail.0.front,
+            bytes: &layout.reply_bytes,
+        }
+    }
+
+    #[inline]
     fn layout(&self) -> &Layout {
         // SAFETY: the mapping is as large as a layout, aligned to a page and lives as long as `self`; every field is an atomic, for which
         // any bytes are valid and which others may change.
@@ -106,49 +147,113 @@ impl Memory {
     }
 }
 
-/// Writes a record of some bytes, as many as fit between `at` and `end`; returns how many bytes that were and where the record ends. Nothing
-/// if there is room for none.
-#[inline]
-fn write_record(ring: &[AtomicU64; WORDS], at: u64, end: u64, bytes: &[u8]) -> Option<(usize, u64)> {
-    let room = end.checked_sub(at)?.checked_sub(WORD).filter(|room| *room > 0)?;
-    let count = bytes.len().min(usize::try_from(room).ok()?);
-    let bytes = bytes.get(..count)?;
-    ring.get(place(at))?.store(count as u64, Relaxed);
-    let mut position = at + WORD;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for word in words {
-        ring.get(place(position))?.store(u64::from_le_bytes(*word), Relaxed);
-        position += WORD;
-    }
-    if !rest.is_empty() {
-        let mut word = [0; 8];
-        word.get_mut(..rest.len())?.copy_from_slice(rest);
-        ring.get(place(position))?.store(u64::from_le_bytes(word), Relaxed);
-        position += WORD;
-    }
-    Some((count, position))
+/// One direction's records.
+#[derive(Clone, Copy)]
+struct Stream<'a> {
+    front: &'a Front,
+    bytes: &'a [AtomicU64; WORDS],
 }
 
-/// Appends what the record at `at` holds; returns how many bytes that were and where the record ends. Nothing if it claims to go on behind
-/// `end`, or holds nothing.
+impl Stream<'_> {
+    /// Writes a record of some bytes, as many as fit between `at` and `end`; returns how many bytes that were and where the record ends.
+    /// Nothing if there is room for none.
+    #[inline]
+    fn write(self, at: u64, end: u64, bytes: &[u8]) -> Option<(usize, u64)> {
+        let room = end.checked_sub(at)?.checked_sub(WORD).filter(|room| *room > 0)?;
+        let count = bytes.len().min(usize::try_from(room).ok()?);
+        let bytes = bytes.get(..count)?;
+        self.bytes.get(place(at))?.store(count as u64, Relaxed);
+        let mut position = at + WORD;
+        for word in words_of(bytes) {
+            self.bytes.get(place(position))?.store(word, Relaxed);
+            position += WORD;
+        }
+        Some((count, position))
+    }
+
+    /// Writes a record of all of these bytes into the front; returns where the record ends. Nothing if it does not fit there, or `end` comes
+    /// before that.
+    #[inline]
+    fn write_front(self, at: u64, end: u64, bytes: &[u8]) -> Option<u64> {
+        if bytes.is_empty() || bytes.len() > FRONT_BYTES {
+            return None;
+        }
+        let count = bytes.len() as u64;
+        let stop = at + WORD + count.next_multiple_of(WORD);
+        if stop > end {
+            return None;
+        }
+        self.front.mark.store(mark(at) + count, Relaxed);
+        for (place, word) in self.front.bytes.iter().zip(words_of(bytes)) {
+            place.store(word, Relaxed);
+        }
+        Some(stop)
+    }
+
+    /// Takes back a record that was written there and not told of.
+    #[cold]
+    fn clear_front(self) {
+        self.front.mark.store(0, Relaxed);
+    }
+
+    /// Appends what the record at `at` holds; returns how many bytes that were and where the record ends. Nothing if it claims to go on
+    /// behind `end`, or holds nothing.
+    #[inline]
+    fn read(self, at: u64, end: u64, into: &mut Vec<u8>) -> Option<(usize, u64)> {
+        let in_front = self.front.mark.load(Relaxed).wrapping_sub(mark(at));
+        if (1..=FRONT_BYTES as u64).contains(&in_front) {
+            return self.read_front(in_front, at, end, into);
+        }
+        let count = self.bytes.get(place(at))?.load(Relaxed);
+        let stop = count.checked_next_multiple_of(WORD)?.checked_add(at + WORD)?;
+        if count == 0 || stop > end {
+            return None;
+        }
+        let count = usize::try_from(count).ok()?;
+        let before = into.len();
+        let padded = usize::try_from(stop - at - WORD).ok()?;
+        into.reserve(padded);
+        let mut position = at + WORD;
+        while position < stop {
+            into.extend_from_slice(&self.bytes.get(place(position))?.load(Relaxed).to_le_bytes());
+            position += WORD;
+        }
+        into.truncate(before + count);
+        Some((count, stop))
+    }
+
+    #[inline]
+    fn read_front(self, count: u64, at: u64, end: u64, into: &mut Vec<u8>) -> Option<(usize, u64)> {
+        let stop = at + WORD + count.next_multiple_of(WORD);
+        if stop > end {
+            return None;
+        }
+        let mut bytes = [0; FRONT_BYTES];
+        for (word, place) in bytes.as_chunks_mut().0.iter_mut().zip(&self.front.bytes) {
+            *word = place.load(Relaxed).to_le_bytes();
+        }
+        let count = usize::try_from(count).ok()?;
+        into.extend_from_slice(bytes.get(..count)?);
+        Some((count, stop))
+    }
+}
+
+/// Bytes as words, the last one filled up with zeros.
 #[inline]
-fn read_record(ring: &[AtomicU64; WORDS], at: u64, end: u64, into: &mut Vec<u8>) -> Option<(usize, u64)> {
-    let count = ring.get(place(at))?.load(Relaxed);
-    let stop = count.checked_next_multiple_of(WORD)?.checked_add(at + WORD)?;
-    if count == 0 || stop > end {
-        return None;
-    }
-    let count = usize::try_from(count).ok()?;
-    let before = into.len();
-    let padded = usize::try_from(stop - at - WORD).ok()?;
-    into.reserve(padded);
-    let mut position = at + WORD;
-    while position < stop {
-        into.extend_from_slice(&ring.get(place(position))?.load(Relaxed).to_le_bytes());
-        position += WORD;
-    }
-    into.truncate(before + count);
-    Some((count, stop))
+fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let (words, rest) = bytes.as_chunks::<{ size_of::<u64>() }>();
+    let last = (!rest.is_empty()).then(|| {
+        let mut word = [0; size_of::<u64>()];
+        word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        word
+    });
+    words.iter().copied().chain(last).map(u64::from_le_bytes)
+}
+
+/// The mark of a record at a position, without its count. Positions are multiples of a word, so the count is told apart.
+#[inline]
+const fn mark(position: u64) -> u64 {
+    position.wrapping_mul(WORD)
 }
 
 /// The word at a position.

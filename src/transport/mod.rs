@@ -7,6 +7,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+pub(crate) mod looks;
 pub(crate) mod memory;
 pub(crate) mod ring;
 pub(crate) mod unix;

@@ -10,19 +10,16 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use byproxy_proto::frame::DOORBELL;
 
+use super::looks::{Eagerness, Looked, Looks};
 use super::unix::Socket;
 use crate::shm::ring::{ClientEnd, ServerEnd};
 
-/// How often a client looks for its reply before it gives its processor away between looks.
-const SPINS: u32 = 60;
-/// How often it looks so before it sleeps. Spinning on would take the processor from whoever it waits for.
+/// How often a client gives its processor away between looks before it sleeps.
 const YIELDS: u32 = 100;
-/// When the processor comes back so late, others need it for longer: then sleeping is better, for who is woken is let in sooner.
-const YIELD_LATE: Duration = Duration::from_micros(500);
 /// Bells and last words that one read of the socket brings.
 const BELLS_BYTES: usize = 4 << 10;
 
@@ -41,6 +38,7 @@ pub(crate) struct Connected {
     ring: OnceLock<ClientEnd>,
     /// Requests take the ring.
     on_ring: AtomicBool,
+    eagerness: Eagerness,
     /// This side has ended the connection.
     closed: AtomicBool,
 }
@@ -141,6 +139,7 @@ impl Connected {
             socket,
             ring: OnceLock::new(),
             on_ring: AtomicBool::new(false),
+            eagerness: Eagerness::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -251,7 +250,7 @@ impl Connected {
         self.socket.set_timeout(timeout)
     }
 
-    pub(super) fn has_ended(&self, patience: std::time::Duration) -> bool {
+    pub(super) fn has_ended(&self, patience: Duration) -> bool {
         self.socket.has_ended(patience)
     }
 
@@ -277,7 +276,7 @@ impl Connected {
                     self.call_reader(ring);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if looks.again() && ring.park_writer() {
+                    if looks.again(&self.eagerness, YIELDS) == Looked::Enough && ring.park_writer() {
                         let slept = self.sleep(&mut Vec::new());
                         ring.unpark();
                         if slept? == Woken::End {
@@ -301,9 +300,8 @@ impl Connected {
             self.call_writer(ring);
         }
         loop {
-            match ring.receive(into) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                received => return received,
+            if ring.has_replies() {
+                return ring.receive(into);
             }
             if ended {
                 let unread = !self.closed.load(Ordering::Acquire) && ring.is_unread();
@@ -313,7 +311,7 @@ impl Connected {
                     Ok(0)
                 };
             }
-            if looks.again() && ring.park_reader() {
+            if looks.again(&self.eagerness, YIELDS) == Looked::Enough && ring.park_reader() {
                 let before = into.len();
                 let slept = self.sleep(into);
                 ring.unpark();
@@ -380,35 +378,6 @@ enum Woken {
     Words,
     /// The server has ended the connection.
     End,
-}
-
-/// How long a client has been looking.
-#[derive(Debug, Default)]
-struct Looks(u32);
-
-impl Looks {
-    /// Waits a little; true when it is time to sleep.
-    #[inline]
-    fn again(&mut self) -> bool {
-        self.0 += 1;
-        if self.0 <= SPINS {
-            std::hint::spin_loop();
-            return false;
-        }
-        self.give_way()
-    }
-
-    fn give_way(&mut self) -> bool {
-        if self.0 > SPINS + YIELDS {
-            return true;
-        }
-        let start = Instant::now();
-        std::thread::yield_now();
-        if start.elapsed() > YIELD_LATE {
-            self.0 = SPINS + YIELDS;
-        }
-        false
-    }
 }
 
 #[cfg(test)]

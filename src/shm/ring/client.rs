@@ -3,10 +3,10 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::words::{self, DECLINED, POSITION};
-use super::{CAPACITY, Layout, Memory, nonsense, read_record, write_record};
+use super::{CAPACITY, Layout, Memory, nonsense};
 use crate::shm::segment::Segment;
 
 /// The client's end. It belongs to one thread at a time.
@@ -20,6 +20,8 @@ pub(crate) struct ClientEnd {
     taken: AtomicU64,
     /// How far replies were copied out: ahead of our index while what was copied is not ours yet.
     read: AtomicU64,
+    /// A reply has come since the last request, or there was none.
+    answered: AtomicBool,
 }
 
 impl ClientEnd {
@@ -32,6 +34,7 @@ impl ClientEnd {
             server_read: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             read: AtomicU64::new(0),
+            answered: AtomicBool::new(true),
         })
     }
 
@@ -41,18 +44,27 @@ impl ClientEnd {
         let before = self.written.load(Ordering::Relaxed);
         let mut written = before;
         let mut sent = 0;
+        if self.answered.load(Ordering::Relaxed) {
+            let end = self.server_read.load(Ordering::Relaxed) + CAPACITY;
+            if let Some(end) = self.memory.requests().write_front(written, end, bytes) {
+                (written, sent) = (end, bytes.len());
+            }
+        }
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
             let end = self.server_read.load(Ordering::Relaxed) + CAPACITY;
-            match write_record(&self.layout().request_bytes, written, end, rest) {
+            match self.memory.requests().write(written, end, rest) {
                 Some((count, end)) => (written, sent) = (end, sent + count),
                 None if self.look_for_room(written)? => {}
                 None if sent > 0 => break,
                 None => return Err(ErrorKind::WouldBlock.into()),
             }
         }
-        if !words::publish(&self.layout().requests.tail.0, before, written) {
+        if !words::publish(&self.layout().requests.tail.0.index, before, written) {
+            // What was written there is nowhere, and something else may come to its place.
+            self.memory.requests().clear_front();
             return Err(ErrorKind::BrokenPipe.into());
         }
+        self.answered.store(false, Ordering::Relaxed);
         self.written.store(written, Ordering::Relaxed);
         Ok(sent)
     }
@@ -61,16 +73,23 @@ impl ClientEnd {
     #[inline]
     pub(crate) fn receive(&self, into: &mut Vec<u8>) -> io::Result<usize> {
         let read = self.read.load(Ordering::Relaxed);
-        let tail = words::look(&self.layout().replies.tail.0);
+        let tail = words::look(&self.layout().replies.tail.0.index);
         if tail == read {
             return Err(ErrorKind::WouldBlock.into());
         }
         if tail.checked_sub(read).is_none_or(|bytes| bytes > CAPACITY) {
             return Err(nonsense());
         }
-        let (count, end) = read_record(&self.layout().reply_bytes, read, tail, into).ok_or_else(nonsense)?;
+        let (count, end) = self.memory.replies().read(read, tail, into).ok_or_else(nonsense)?;
         self.read.store(end, Ordering::Relaxed);
+        self.answered.store(true, Ordering::Relaxed);
         Ok(count)
+    }
+
+    /// Whether there is something to receive.
+    #[inline]
+    pub(crate) fn has_replies(&self) -> bool {
+        words::look(&self.layout().replies.tail.0.index) != self.read.load(Ordering::Relaxed)
     }
 
     /// Whether something was received and not taken.
@@ -109,9 +128,7 @@ impl ClientEnd {
 
     /// Before sleeping until there is a reply. False if there is one.
     pub(crate) fn park_reader(&self) -> bool {
-        words::park(&self.layout().client.0.reader, || {
-            words::look(&self.layout().replies.tail.0) != self.read.load(Ordering::Relaxed)
-        })
+        words::park(&self.layout().client.0.reader, || self.has_replies())
     }
 
     /// Before sleeping until there is room for a request. False if there is some.

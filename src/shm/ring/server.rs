@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::words::{self, CLOSED, DECLINED, POSITION};
-use super::{CAPACITY, Layout, Memory, SEGMENT_BYTES, nonsense, read_record, write_record};
+use super::{CAPACITY, Layout, Memory, SEGMENT_BYTES, nonsense};
 use crate::shm::segment::Segment;
 
 /// The server's end. Reading is one thread's business at a time, and so is writing; looking is anybody's at any time.
@@ -18,6 +18,8 @@ pub(crate) struct ServerEnd {
     written: AtomicU64,
     /// How far the client had read when we last looked.
     client_read: AtomicU64,
+    /// A request has come since the last reply.
+    answers: AtomicBool,
     /// The client may write.
     open: AtomicBool,
 }
@@ -40,6 +42,7 @@ impl ServerEnd {
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
             client_read: AtomicU64::new(0),
+            answers: AtomicBool::new(false),
             open: AtomicBool::new(true),
         })
     }
@@ -74,10 +77,11 @@ impl ServerEnd {
         }
         let mut received = 0;
         while read < tail && received < most {
-            let (count, end) = read_record(&self.layout().request_bytes, read, tail, into).ok_or_else(nonsense)?;
+            let (count, end) = self.memory.requests().read(read, tail, into).ok_or_else(nonsense)?;
             (read, received) = (end, received + count);
         }
         self.read.store(read, Ordering::Relaxed);
+        self.answers.store(true, Ordering::Relaxed);
         words::post(&self.layout().requests.head.0, read);
         Ok(received)
     }
@@ -87,8 +91,16 @@ impl ServerEnd {
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut written = self.written.load(Ordering::Relaxed);
         let mut sent = 0;
+        if self.answers.load(Ordering::Relaxed)
+            && let Some(end) = self
+                .memory
+                .replies()
+                .write_front(written, self.room_end(written)?, bytes)
+        {
+            (written, sent) = (end, bytes.len());
+        }
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
-            match write_record(&self.layout().reply_bytes, written, self.room_end(written)?, rest) {
+            match self.memory.replies().write(written, self.room_end(written)?, rest) {
                 Some((count, end)) => (written, sent) = (end, sent + count),
                 None if self.look_for_room(written)? => {}
                 None if sent > 0 => break,
@@ -96,8 +108,9 @@ impl ServerEnd {
                 None => {}
             }
         }
+        self.answers.store(false, Ordering::Relaxed);
         self.written.store(written, Ordering::Relaxed);
-        words::post(&self.layout().replies.tail.0, written);
+        words::post(&self.layout().replies.tail.0.index, written);
         Ok(sent)
     }
 
@@ -162,7 +175,7 @@ impl ServerEnd {
     /// The client publishes nothing and takes nothing from here on; what it did before stands, and its requests can still be read.
     pub(crate) fn close(&self) {
         self.open.store(false, Ordering::Relaxed);
-        words::close(&self.layout().requests.tail.0);
+        words::close(&self.layout().requests.tail.0.index);
         if !cfg!(canary = "ring_close_keeps_index") {
             words::close(&self.layout().replies.head.0);
         }
@@ -178,7 +191,9 @@ impl ServerEnd {
         if !self.is_open() {
             return true;
         }
-        if !self.is_consumed() || !words::close_at(&self.layout().requests.tail.0, self.read.load(Ordering::Relaxed)) {
+        if !self.is_consumed()
+            || !words::close_at(&self.layout().requests.tail.0.index, self.read.load(Ordering::Relaxed))
+        {
             return false;
         }
         self.open.store(false, Ordering::Relaxed);
@@ -193,7 +208,7 @@ impl ServerEnd {
     /// Opens a ring that was retired. The client waits for the answer to asking for this, and does not touch the ring.
     pub(crate) fn reopen(&self) {
         let read = self.read.load(Ordering::Relaxed);
-        self.layout().requests.tail.0.store(read, Ordering::Release);
+        self.layout().requests.tail.0.index.store(read, Ordering::Release);
         self.open.store(true, Ordering::Relaxed);
     }
 
@@ -204,7 +219,7 @@ impl ServerEnd {
 
     #[inline]
     fn tail(&self) -> u64 {
-        words::look(&self.layout().requests.tail.0) & !CLOSED
+        words::look(&self.layout().requests.tail.0.index) & !CLOSED
     }
 
     /// How far replies may be written, by what is known.
