@@ -308,3 +308,6 @@ impl Driver {
         now + self.counters.bells.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,7 +136,8 @@ impl Driver {
             lane.wire.close_reading();
             if !cfg!(canary = "skip_drain") {
                 self.take_frames(lane, &mut inbound, Source::Socket, Mode::Drain, scratch);
-                if lane.is_on_ring() {
+                // Its first call in the ring may be the one that nobody has looked at.
+                if lane.had_ring() {
                     self.take_frames(lane, &mut inbound, Source::Ring, Mode::Drain, scratch);
                 }
                 self.settle_lane(lane, session.id, &mut scratch.frame, &mut scratch.out);

@@ -1,0 +1,307 @@
+//! Rings without threads: the test is the only worker, and time passes when it says so.
+
+use std::os::fd::OwnedFd;
+
+use byproxy_proto::frame::{DOORBELL, PREFIX_BYTES, Reply, Request};
+use byproxy_proto::handshake::{Hello, Purpose, Welcome};
+use byproxy_proto::op::Operation;
+use byproxy_proto::value::{Kind, Limits as ValueLimits, to_vec};
+use serde::Serialize;
+
+use super::*;
+use crate::engine::{Engine, Settings, Time};
+use crate::server::Limits;
+use crate::transport::ring::Connected;
+use crate::transport::unix::{Listener, Socket};
+use crate::transport::{Stream, Wire};
+
+/// How long a client waits before its test fails.
+const STUCK: Duration = Duration::from_secs(20);
+const AN_HOUR: u64 = 3_600_000_000_000;
+const NOTHING: [u8; 0] = [];
+const FOREVER: Option<u64> = None;
+
+/// A server that does nothing by itself.
+struct Still {
+    driver: Arc<Driver>,
+    listener: Listener,
+    scratch: Scratch,
+    directory: tempfile::TempDir,
+}
+
+/// A session with one lane, and the server's ends of both.
+struct Client {
+    control: Stream,
+    control_end: Arc<Connection>,
+    stream: Stream,
+    lane: Arc<Connection>,
+    number: u64,
+}
+
+impl Still {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self {
+            driver: Driver::start(Engine::new(1, Settings::default()), Limits::default(), 1).unwrap(),
+            listener: Listener::bind(&directory.path().join("socket")).unwrap(),
+            scratch: Scratch::default(),
+            directory,
+        }
+    }
+
+    fn client(&mut self) -> Client {
+        let (control, control_end, session, secret) = self.connect(Purpose::Control);
+        let (stream, lane, ..) = self.connect(Purpose::Lane { session, secret });
+        Client {
+            control,
+            control_end,
+            stream,
+            lane,
+            number: 0,
+        }
+    }
+
+    fn connect(&mut self, purpose: Purpose) -> (Stream, Arc<Connection>, u64, u128) {
+        let socket = Socket::connect(&self.directory.path().join("socket"), STUCK).unwrap();
+        let stream = Stream::Unix(Connected::new(socket));
+        stream.set_timeout(Some(STUCK)).unwrap();
+        let wire = Wire::Unix(Served::new(self.listener.accept().unwrap()));
+        let end = self.driver.admit(wire, std::process::id()).unwrap();
+        send(&stream, |out| Hello::new(purpose, "test").write(out));
+        self.serve(&end);
+        let body = receive(&stream);
+        let welcome = Welcome::read(&body).unwrap().unwrap();
+        (stream, end, welcome.session, welcome.secret)
+    }
+
+    /// What a worker does that is woken by this connection: reads its socket, and then looks at its ring until it is parked.
+    fn serve(&mut self, connection: &Arc<Connection>) {
+        let driver = Arc::clone(&self.driver);
+        driver.attend(connection, &mut self.scratch, |scratch| {
+            driver.read(connection, Source::Socket, scratch);
+        });
+        let mut rings = Rings::default();
+        rings.add(connection);
+        while !rings.is_empty() {
+            rings.scan(&driver, &mut self.scratch);
+        }
+    }
+
+    /// Ends a client's session, as its control connection does.
+    fn end(&mut self, client: &Client) {
+        client.control.close();
+        self.serve(&client.control_end);
+    }
+
+    /// Has all looks at idle rings done that are on the timer's list; returns how many those are.
+    fn an_hour_later(&mut self) -> usize {
+        let mut looks = 0;
+        let later = Time(self.driver.timer.now().0 + AN_HOUR);
+        for chore in self.driver.timer.expire(later) {
+            if let Chore::Rest(lane) = chore
+                && let Some(lane) = lane.upgrade()
+            {
+                self.driver.rest(&lane, &mut self.scratch);
+                looks += 1;
+            }
+        }
+        looks
+    }
+
+    fn rings(&self) -> usize {
+        self.driver.stats().rings
+    }
+}
+
+impl Client {
+    /// Asks for a ring and returns its memory, which is not used yet.
+    fn ask(&self, server: &mut Still) -> OwnedFd {
+        self.send_asking();
+        server.serve(&self.lane);
+        let mut frame = Vec::new();
+        let (_, memory) = self.connected().receive_with_descriptor(&mut frame, 4096).unwrap();
+        memory.expect("a new ring")
+    }
+
+    fn send_asking(&self) {
+        send(&self.stream, |out| Request::Ring { number: 1 << 40 }.write(out));
+    }
+
+    /// Goes on in a ring.
+    fn turn(&self, server: &mut Still) {
+        let memory = self.ask(server);
+        assert!(self.connected().go_on_in_ring(Some(memory)));
+    }
+
+    fn connected(&self) -> &Connected {
+        self.stream.connected().unwrap()
+    }
+
+    fn send(&mut self, operation: Operation, object: u64, arguments: impl Serialize) {
+        self.number += 1;
+        let arguments = to_vec(&arguments, &ValueLimits::default()).unwrap();
+        let call = frame::Call {
+            number: self.number,
+            operation,
+            object,
+            arguments: &arguments,
+        };
+        send(&self.stream, |out| Request::Call(call).write(out));
+    }
+
+    /// Returns the result of the call that was sent, and the first reference it hands over.
+    fn receive(&self) -> (Vec<u8>, Option<u64>) {
+        let body = receive(&self.stream);
+        self.stream.consume();
+        match Reply::read(&body, &ValueLimits::default()).unwrap() {
+            Reply::Done { number, handed, result } => {
+                assert_eq!(number, self.number);
+                (result.to_vec(), handed.first().copied())
+            }
+            other => panic!("no result: {other:?}"),
+        }
+    }
+
+    fn call(
+        &mut self,
+        server: &mut Still,
+        operation: Operation,
+        object: u64,
+        arguments: impl Serialize,
+    ) -> (Vec<u8>, Option<u64>) {
+        self.send(operation, object, arguments);
+        server.serve(&self.lane);
+        self.receive()
+    }
+
+    /// Makes a queue with a place for one item, and puts one there.
+    fn full_queue(&mut self, server: &mut Still) -> u64 {
+        let described = (Kind::QUEUE.0, Some("queue"), Some((0u8, 1u64)));
+        let queue = self.call(server, Operation::Create, 0, described).1.unwrap();
+        self.call(server, Operation::QueuePut, queue, (1, FOREVER));
+        queue
+    }
+}
+
+fn send(stream: &Stream, body: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = Vec::new();
+    frame::write::<FrameError>(&mut bytes, usize::MAX, |out| {
+        body(out);
+        Ok(())
+    })
+    .unwrap();
+    stream.send(&bytes, &mut 0).unwrap();
+}
+
+/// The next frame's body.
+fn receive(stream: &Stream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        while bytes.starts_with(&DOORBELL) {
+            bytes.drain(..DOORBELL.len());
+        }
+        if let Some(body) = frame::split(&bytes, usize::MAX).unwrap() {
+            assert_eq!(bytes.len(), PREFIX_BYTES + body.len());
+            return body.to_vec();
+        }
+        assert_ne!(
+            stream.receive(&mut bytes, 4096).unwrap(),
+            0,
+            "the end instead of a frame"
+        );
+    }
+}
+
+/// Cause: the session's end had closed the lane's ring, so asking for it again looked like asking for a first one and took a second
+/// place, of which one was given back. Symptom: after enough such ends no lane got a ring any more.
+#[test]
+fn asking_for_a_ring_while_the_session_ends_costs_no_place() {
+    let mut server = Still::start();
+    let client = server.client();
+    client.ask(&mut server);
+    assert_eq!(server.rings(), 1);
+    // The request lies unread when the session ends.
+    client.send_asking();
+    server.end(&client);
+    assert_eq!(server.rings(), 0);
+    assert_eq!(server.driver.stats().rings_opened, 1, "a ring for a session that ends");
+
+    // The same when a worker takes the request between the two steps of the end.
+    let client = server.client();
+    client.ask(&mut server);
+    client.send_asking();
+    client.lane.wire.close_reading();
+    server.serve(&client.lane);
+    server.end(&client);
+    assert_eq!(server.rings(), 0);
+}
+
+/// Cause: at its session's end a ring was drained only if an earlier call had been taken from it. Symptom: the first call in a ring was
+/// lost if its client died before a worker looked.
+#[test]
+fn the_first_call_in_a_ring_is_taken_before_the_end_of_its_session() {
+    let mut server = Still::start();
+    let mut other = server.client();
+    let list = (Kind::LIST.0, Some("list"), None::<()>);
+    let list = other.call(&mut server, Operation::Create, 0, list).1.unwrap();
+    let mut client = server.client();
+    client.call(&mut server, Operation::Open, 0, ("list",));
+    client.turn(&mut server);
+    client.send(Operation::ListAppend, list, (1,));
+    server.end(&client);
+    let (length, _) = other.call(&mut server, Operation::ListLen, list, NOTHING);
+    assert_eq!(length, to_vec(&1, &ValueLimits::default()).unwrap());
+}
+
+#[test]
+fn a_ring_that_was_busy_at_one_look_is_retired_at_a_later_one() {
+    let mut server = Still::start();
+    let mut client = server.client();
+    client.turn(&mut server);
+    for _ in 0..3 {
+        client.call(&mut server, Operation::Ping, 0, NOTHING);
+        server.an_hour_later();
+        assert_eq!(server.rings(), 1, "it was used since the last look");
+    }
+    server.an_hour_later();
+    assert_eq!(server.rings(), 0, "nobody looks at it any more");
+    client.call(&mut server, Operation::Ping, 0, NOTHING);
+    assert!(!client.connected().is_on_ring());
+}
+
+#[test]
+fn a_ring_is_kept_for_a_call_that_waits_and_retired_after_its_reply() {
+    let mut server = Still::start();
+    let mut client = server.client();
+    let queue = client.full_queue(&mut server);
+    client.turn(&mut server);
+    client.send(Operation::QueuePut, queue, (2, FOREVER));
+    server.serve(&client.lane);
+    assert_eq!(server.an_hour_later(), 1);
+    assert_eq!(server.rings(), 1, "its reply has no other way");
+    assert_eq!(
+        server.an_hour_later(),
+        0,
+        "it is looked at again and again while it waits"
+    );
+    let mut other = server.client();
+    other.call(&mut server, Operation::Open, 0, ("queue",));
+    other.call(&mut server, Operation::QueueGet, queue, (FOREVER,));
+    // The client reads, and calls nobody: only the reply has had somebody look.
+    client.receive();
+    server.an_hour_later();
+    assert_eq!(server.rings(), 0, "nobody looks at it any more");
+}
+
+/// Cause: a worker that parked its rings went to sleep without setting the timer. Symptom: on a quiet server idle rings were kept until
+/// something else happened.
+#[test]
+fn the_timer_is_set_for_a_ring_that_was_parked() {
+    let mut server = Still::start();
+    let client = server.client();
+    // Nothing comes behind this that would set it.
+    client.turn(&mut server);
+    let set = rustix::time::timerfd_gettime(server.driver.timer.descriptor()).unwrap();
+    let left = Duration::try_from(set.it_value).unwrap();
+    assert!(left > Duration::ZERO && left <= REST_AFTER, "{left:?}");
+}
