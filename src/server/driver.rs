@@ -354,9 +354,8 @@ impl Driver {
         encode(reply, self.reply_limit(), frame);
         self.write(&lane, Some(to.session), frame);
         lane.replying.store(false, Ordering::Release);
-        if lane.is_on_ring() {
-            self.rest_later(&lane);
-        }
+        // Its ring too was not looked after while the call waited, whichever way that came.
+        self.rest_later(&lane);
     }
 
     fn watch_progress(&self, connection: &Arc<Connection>, after: Duration) {

@@ -293,6 +293,26 @@ fn a_ring_is_kept_for_a_call_that_waits_and_retired_after_its_reply() {
     assert_eq!(server.rings(), 0, "nobody looks at it any more");
 }
 
+/// Cause: only a reply that went through the ring had somebody look at it again. Symptom: a client that has a ring and does not use it kept its
+/// place, once a call of its had waited for a second.
+#[test]
+fn a_ring_that_is_not_used_is_retired_after_a_long_wait_on_the_socket() {
+    let mut server = Still::start();
+    let mut client = server.client();
+    let queue = client.full_queue(&mut server);
+    drop(client.ask(&mut server));
+    client.send(Operation::QueuePut, queue, (2, FOREVER));
+    server.serve(&client.lane);
+    server.an_hour_later();
+    assert_eq!(server.rings(), 1, "its client may still turn to it");
+    let mut other = server.client();
+    other.call(&mut server, Operation::Open, 0, ("queue",));
+    other.call(&mut server, Operation::QueueGet, queue, (FOREVER,));
+    client.receive();
+    server.an_hour_later();
+    assert_eq!(server.rings(), 0, "nobody looks at it any more");
+}
+
 /// Cause: a worker that parked its rings went to sleep without setting the timer. Symptom: on a quiet server idle rings were kept until
 /// something else happened.
 #[test]
