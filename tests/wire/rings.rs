@@ -2,7 +2,7 @@
 //!
 //! What a client maps it can also write through its descriptor: so these tests do, and need no mapping.
 
-use crate::support::{Client, NOTHING, STUCK, Sent, Served, alone, call, framed, message, until};
+use crate::support::{Client, NOTHING, Raw, STUCK, Sent, Served, alone, call, framed, message, until};
 use byproxy::server::Limits;
 use byproxy_proto::frame::{DOORBELL, Reply, Request};
 use byproxy_proto::op::Operation;
@@ -377,8 +377,13 @@ fn nonsense_in_a_ring_ends_its_session_and_harms_nobody_else() {
 
 /// Whether the server has ended the session.
 fn ended(client: &Client) -> bool {
+    is_readable(&client.control)
+}
+
+/// Whether something has come that was not read, or the end.
+fn is_readable(connection: &Raw) -> bool {
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    rustix::net::recv(&client.control.0, &mut [0], flags).is_ok()
+    rustix::net::recv(&connection.0, &mut [0], flags).is_ok()
 }
 
 #[test]
@@ -427,6 +432,97 @@ fn scribbling_harms_the_scribbler_only() {
     until("they are gone", || served.handle.stats().sessions == 1);
     assert_eq!(served.handle.stats().rings, 0);
     other.ping();
+}
+
+/// A client with a ring, and a list with one item of so many bytes.
+fn with_item(served: &Served, bytes: usize) -> (Client, Ring, u64) {
+    let mut client = served.client();
+    let list = client.new_list(None);
+    client.call(Operation::ListAppend, list, ("x".repeat(bytes),)).unwrap();
+    let ring = ring(&mut client);
+    (client, ring, list)
+}
+
+impl Ring {
+    /// Asks for an item that is larger than the ring, and waits until the ring is full.
+    fn fill(&mut self, client: &mut Client, number: u64, list: u64) {
+        self.send(client, &call(number, Operation::ListGet, list, (0,)));
+        until("the ring is full", || self.word(REPLIES_TAIL) > CAPACITY - 16);
+    }
+}
+
+/// Cause: while a client's output waited nothing was read from its socket, bells included. Symptom: the worker, which its socket woke
+/// again and again, burned a processor.
+#[test]
+fn bells_that_come_while_the_ring_is_full_keep_nobody_awake() {
+    let served = Served::with(Limits {
+        unread_bytes_max: 100_000,
+        ..Limits::default()
+    });
+    let (mut client, mut ring, list) = with_item(&served, 300_000);
+    ring.fill(&mut client, 101, list);
+    for _ in 0..20 {
+        client.lane.send(&DOORBELL);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let before = served.handle.stats().sleeps;
+    std::thread::sleep(Duration::from_millis(300));
+    let sleeps = served.handle.stats().sleeps - before;
+    assert!(sleeps < 30, "a worker woke {sleeps} times to do nothing");
+    // What they are about is done all the same.
+    let mut reply = Vec::new();
+    while reply.len() < 300_000 {
+        reply.extend(ring.receive());
+        client.lane.send(&DOORBELL);
+    }
+    assert!(matches!(
+        Reply::read(&reply[4..], &ValueLimits::default()).unwrap(),
+        Reply::Done { number: 101, .. }
+    ));
+    ring.send(&mut client, &call(102, Operation::Ping, 0, NOTHING));
+    assert!(!ring.receive().is_empty());
+}
+
+#[test]
+fn what_is_no_bell_ends_the_session_while_the_ring_is_full() {
+    let served = Served::with(Limits {
+        unread_bytes_max: 100_000,
+        stuck_wait: Duration::from_hours(1),
+        ..Limits::default()
+    });
+    let mut other = served.client();
+    let (mut client, mut ring, list) = with_item(&served, 300_000);
+    ring.fill(&mut client, 101, list);
+    client.lane.send(&DOORBELL);
+    client
+        .lane
+        .send(&framed(|out| Request::Confirm { number: 100 }.write(out)));
+    client.control.expect_end();
+
+    let (mut client, mut ring, list) = with_item(&served, 300_000);
+    ring.fill(&mut client, 101, list);
+    client.lane.0.shutdown(std::net::Shutdown::Write).unwrap();
+    client.control.expect_end();
+    other.ping();
+}
+
+/// Cause: a call was taken from the socket while a part of a reply was still to go through the ring, or the other way round, and its way
+/// became that of the rest. Symptom: half a reply in front of the next, on a way where its beginning was not.
+#[test]
+fn the_rest_of_a_reply_goes_no_other_way_than_its_beginning() {
+    let served = Served::start();
+    let (mut client, mut ring, list) = with_item(&served, 300_000);
+    ring.fill(&mut client, 101, list);
+    client.lane.send(&call(102, Operation::Ping, 0, NOTHING));
+    assert_eq!(std::io::Read::read(&mut client.lane.0, &mut [0]).unwrap(), 0);
+    client.control.expect_end();
+
+    let (mut client, mut ring, list) = with_item(&served, 2 << 20);
+    client.send_call(Operation::ListGet, list, (0,));
+    until("some of the reply is in the socket", || is_readable(&client.lane));
+    ring.send(&mut client, &call(102, Operation::Ping, 0, NOTHING));
+    client.control.expect_end();
+    assert_eq!(ring.word(REPLIES_TAIL), 0);
 }
 
 #[test]
