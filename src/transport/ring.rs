@@ -304,7 +304,8 @@ impl Connected {
                 return ring.receive(into);
             }
             if ended {
-                let unread = !self.closed.load(Ordering::Acquire) && ring.is_unread();
+                let ours = self.closed.load(Ordering::Acquire) && !cfg!(canary = "ring_own_end_is_certain");
+                let unread = !ours && ring.is_unread();
                 return if unread {
                     Err(ErrorKind::ConnectionAborted.into())
                 } else {
@@ -429,5 +430,28 @@ mod tests {
             "the server sleeps on beside the room it waits for"
         );
         assert!(server.send_to_ring(&reply[sent..]).is_ok());
+    }
+
+    /// Cause: whoever closed its own session, and found its call unread at that moment, took it for certain that it never would be read.
+    /// Symptom: a call that the server still took while it drained the ring was reported as never made.
+    #[test]
+    fn a_request_is_certainly_unread_only_if_the_server_ended_the_connection() {
+        let end = |is_read: bool, is_ours: bool| {
+            let (server, client) = connection();
+            client.send(b"call", &mut 0).unwrap();
+            if is_read {
+                server.receive_from_ring(&mut Vec::new(), 64).unwrap();
+            }
+            if is_ours {
+                client.close();
+            } else {
+                server.close();
+            }
+            client.receive(&mut Vec::new(), 64).map_err(|error| error.kind())
+        };
+        assert_eq!(end(false, false), Err(ErrorKind::ConnectionAborted));
+        assert_eq!(end(true, false), Ok(0));
+        assert_eq!(end(false, true), Ok(0));
+        assert_eq!(end(true, true), Ok(0));
     }
 }

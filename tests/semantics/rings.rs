@@ -2,7 +2,7 @@
 
 use crate::support::on_threads;
 use byproxy::server::{Handle, Limits};
-use byproxy::{Manager, Server};
+use byproxy::{GetTimeoutError, Manager, Server};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -137,6 +137,18 @@ fn a_consumer_that_waits_long_keeps_its_place() {
     });
     let audit = queue.audit().unwrap();
     assert_eq!((audit.committed, audit.in_flight), (1, 0));
+}
+
+/// Cause: a fault in place of an item was read, and never said to be. Symptom: its ring was never idle, and never given back.
+#[test]
+fn a_ring_is_given_back_after_a_get_that_timed_out() {
+    let server = Watched::start(early());
+    let manager = server.connect();
+    let queue = manager.queue::<u64>(0).unwrap();
+    let got = queue.get_timeout(Duration::from_millis(10));
+    assert!(matches!(got, Err(GetTimeoutError::Timeout)), "{got:?}");
+    assert_eq!(server.handle.stats().rings, 2, "one for each kind of lane");
+    server.until("both are idle", |stats| stats.rings == 0);
 }
 
 #[test]

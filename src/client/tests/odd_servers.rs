@@ -4,10 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Instant;
 
-use byproxy_proto::frame::{self, FrameError, write_done_header};
+use byproxy_proto::frame::{self, FrameError, write_done_header, write_ring};
 use byproxy_proto::handshake::{VERSION, Welcome};
 
 use super::*;
+use crate::transport::unix::Listener;
+use crate::transport::{Wire, ring};
 
 /// A server that lets everybody in and then does with a connection whatever it is told.
 struct Odd {
@@ -37,16 +39,7 @@ impl Odd {
                 let conduct = Arc::clone(&conduct);
                 std::thread::spawn(move || {
                     read_frame(&mut stream);
-                    let welcome = Welcome {
-                        version: VERSION,
-                        instance: 1,
-                        session: 1,
-                        secret: 1,
-                        frame_bytes_max: 1 << 20,
-                        ring_after: 0,
-                        proof: &[],
-                    };
-                    stream.write_all(&framed(|out| welcome.write(out))).unwrap();
+                    stream.write_all(&welcome(0)).unwrap();
                     conduct(number, &mut stream);
                 });
             }
@@ -57,8 +50,72 @@ impl Odd {
         }
     }
 
+    /// One whose only lane goes on in a ring, and that does what it is told once a call lies there.
+    fn with_ring(conduct: impl FnOnce(&ring::Served) + Send + 'static) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("odd");
+        let listener = Listener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            let _control = admit(&listener);
+            let lane = admit(&listener);
+            let served = lane.served().unwrap();
+            let asked = next_frame(&lane);
+            let Ok(frame::Request::Ring { number }) = frame::Request::read(&asked) else {
+                panic!("it asks for no ring")
+            };
+            assert!(served.open_ring().unwrap());
+            served.send_ring(&framed(|out| write_ring(number, true, out))).unwrap();
+            until("a call lies in the ring", || served.any_ring().unwrap().has_requests());
+            conduct(served);
+        });
+        Self {
+            address: Address::unix(path).unwrap(),
+            _directory: directory,
+        }
+    }
+
     fn connect(&self) -> Arc<Remote> {
         Remote::connect(&self.address, Options::default()).unwrap()
+    }
+}
+
+/// The frame that lets a client in.
+fn welcome(ring_after: u64) -> Vec<u8> {
+    let welcome = Welcome {
+        version: VERSION,
+        instance: 1,
+        session: 1,
+        secret: 1,
+        frame_bytes_max: 1 << 20,
+        ring_after,
+        proof: &[],
+    };
+    framed(|out| welcome.write(out))
+}
+
+/// Lets the next connection in.
+fn admit(listener: &Listener) -> Wire {
+    let wire = loop {
+        match listener.accept() {
+            Ok(socket) => break Wire::Unix(ring::Served::new(socket)),
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    next_frame(&wire);
+    assert!(wire.send(&welcome(1)).is_ok());
+    wire
+}
+
+/// The body of the next frame; nothing comes behind it.
+fn next_frame(wire: &Wire) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(body) = frame::split(&bytes, usize::MAX).unwrap() {
+            return body.to_vec();
+        }
+        if wire.receive(&mut bytes, 4096).is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -105,6 +162,40 @@ fn a_connection_lost_before_the_reply_leaves_a_changing_call_unknown() {
         call(&remote, Operation::ListLen, 5, NOTHING),
         Err(Error::Gone(_))
     ));
+}
+
+#[test]
+fn a_call_in_a_ring_was_not_made_if_the_server_ends_before_it_reads_it() {
+    let append = |odd: &Odd| call(&odd.connect(), Operation::ListAppend, 5, (1,)).unwrap_err();
+    let error = append(&Odd::with_ring(ring::Served::close));
+    assert!(matches!(error, Error::Gone(_)), "{error}");
+
+    let error = append(&Odd::with_ring(|served| {
+        served.receive_from_ring(&mut Vec::new(), 4096).unwrap();
+        served.close();
+    }));
+    assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error}");
+}
+
+/// Cause: whether the server had read the call was looked up at once, and it may still do so. Symptom: `Gone`, for a call that was made.
+#[test]
+fn a_call_in_a_ring_is_unknown_if_its_own_process_ends_the_session() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let odd = Odd::with_ring(move |_| {
+        tell.send(()).unwrap();
+        // It reads nothing, and stays.
+        let _ = released.recv();
+    });
+    let remote = odd.connect();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| call(&remote, Operation::ListAppend, 5, (1,)).unwrap_err());
+        told.recv_timeout(Duration::from_secs(20)).unwrap();
+        remote.close();
+        let error = waiting.join().unwrap();
+        assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error}");
+    });
+    drop(release);
 }
 
 #[test]
