@@ -270,19 +270,23 @@ fn a_deadline_is_kept_without_anything_else_happening() {
 
 #[test]
 fn a_second_call_on_a_waiting_lane_ends_the_session() {
-    let server = server();
-    let mut client = Client::open(&server);
-    let queue = client.create(Kind::QUEUE, "queue");
-    for operation in [Operation::QueueGet, Operation::QueueGet] {
-        let get = client.frame(operation, queue, (FOREVER,));
+    // One that waits as well, and one of an operation that there is not.
+    let unknown = framed(|out| out.extend([1, 9, 0xff, 0xff, 0x03, 0, 5, 0]));
+    for unknown in [None, Some(unknown)] {
+        let server = server();
+        let mut client = Client::open(&server);
+        let queue = client.create(Kind::QUEUE, "queue");
+        let get = client.frame(Operation::QueueGet, queue, (FOREVER,));
         client.lane.send(&get);
+        let second = unknown.unwrap_or_else(|| client.frame(Operation::QueueGet, queue, (FOREVER,)));
+        client.lane.send(&second);
+        let body = client.lane.receive().unwrap();
+        assert!(matches!(
+            Reply::read(&body, &ValueLimits::default()).unwrap(),
+            Reply::Fault { number: 0, .. }
+        ));
+        assert!(client.lane.is_closed() && client.control.is_closed());
     }
-    let body = client.lane.receive().unwrap();
-    assert!(matches!(
-        Reply::read(&body, &ValueLimits::default()).unwrap(),
-        Reply::Fault { number: 0, .. }
-    ));
-    assert!(client.lane.is_closed() && client.control.is_closed());
 }
 
 #[test]

@@ -80,10 +80,7 @@ impl Visit<'_> {
         match Request::read(body) {
             Ok(Request::Call(call)) => {
                 if !self.begin(caller, call.number) {
-                    return self.refuse(&Fault::new(
-                        FaultCode::Malformed,
-                        "a lane carries one call at a time, and a call's number is not zero",
-                    ));
+                    return self.refuse_untimely();
                 }
                 if call.operation == Operation::QueueAudit {
                     // Whoever asks for the books sees all that was taken before.
@@ -125,7 +122,10 @@ impl Visit<'_> {
                 ));
             }
             Err(error @ FrameError::UnknownOperation { call, .. }) => {
-                self.connection.came_from(self.source);
+                if !self.begin(caller, call) {
+                    return self.refuse_untimely();
+                }
+                self.connection.answering.store(0, Ordering::Release);
                 let fault = Fault::from(error);
                 let reply = ReplyRef {
                     number: call,
@@ -231,6 +231,14 @@ impl Visit<'_> {
             }
             Err(fault) => self.refuse(&fault),
         }
+    }
+
+    #[cold]
+    fn refuse_untimely(&mut self) -> Verdict {
+        self.refuse(&Fault::new(
+            FaultCode::Malformed,
+            "a lane carries one call at a time, and a call's number is not zero",
+        ))
     }
 
     /// Tells the peer why nothing more is taken from it.

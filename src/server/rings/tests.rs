@@ -17,6 +17,8 @@ use crate::transport::{Stream, Wire};
 
 /// How long a client waits before its test fails.
 const STUCK: Duration = Duration::from_secs(20);
+/// How often a ring is looked at before it counts as one that is never parked.
+const SCANS_MAX: u32 = 100 * (SPINS + YIELDS);
 const AN_HOUR: u64 = 3_600_000_000_000;
 const NOTHING: [u8; 0] = [];
 const FOREVER: Option<u64> = None;
@@ -74,7 +76,7 @@ impl Still {
         (stream, end, welcome.session, welcome.secret)
     }
 
-    /// What a worker does that is woken by this connection: reads its socket, and then looks at its ring until it is parked.
+    /// What a worker does that is woken by this connection: reads its socket once, and then looks at its ring until it is parked.
     fn serve(&mut self, connection: &Arc<Connection>) {
         let driver = Arc::clone(&self.driver);
         driver.attend(connection, &mut self.scratch, |scratch| {
@@ -82,9 +84,13 @@ impl Still {
         });
         let mut rings = Rings::default();
         rings.add(connection);
-        while !rings.is_empty() {
+        for _ in 0..SCANS_MAX {
+            if rings.is_empty() {
+                return;
+            }
             rings.scan(&driver, &mut self.scratch);
         }
+        panic!("a worker that never sleeps again");
     }
 
     /// Ends a client's session, as its control connection does.
@@ -311,6 +317,46 @@ fn a_ring_that_is_not_used_is_retired_after_a_long_wait_on_the_socket() {
     client.receive();
     server.an_hour_later();
     assert_eq!(server.rings(), 0, "nobody looks at it any more");
+}
+
+/// Cause: output that waited for the socket counted as output that waits for the ring, where there is room. Symptom: the worker burned a
+/// processor until the client read.
+#[test]
+fn output_that_waits_for_the_socket_keeps_no_worker_awake() {
+    let mut server = Still::start();
+    let mut client = server.client();
+    let list = (Kind::LIST.0, None::<&str>, None::<()>);
+    let list = client.call(&mut server, Operation::Create, 0, list).1.unwrap();
+    for _ in 0..40 {
+        client.call(&mut server, Operation::ListAppend, list, ("x".repeat(50_000),));
+    }
+    client.ask(&mut server);
+    client.send(Operation::ListSnapshot, list, NOTHING);
+    server.serve(&client.lane);
+    assert!(client.lane.has_unsent());
+}
+
+/// Cause: only a call had its answer sent to where it came from. Symptom: whoever began in a ring with something else found the answer on the
+/// socket, where an answer means that the ring is closed.
+#[test]
+fn what_is_no_call_is_answered_in_the_ring_as_well() {
+    for (begin, code) in [
+        (&[1, 1, 0xff, 0xff, 0x03, 0, 5, 0][..], FaultCode::UnknownOperation),
+        (&[0xff], FaultCode::Malformed),
+    ] {
+        let mut server = Still::start();
+        let client = server.client();
+        client.turn(&mut server);
+        let read = client.lane.ring().unwrap().written();
+        send(&client.stream, |out| out.extend(begin));
+        server.serve(&client.lane);
+        assert_ne!(client.lane.wire.served().unwrap().any_ring().unwrap().written(), read);
+        let body = receive(&client.stream);
+        let Reply::Fault { fault, .. } = Reply::read(&body, &ValueLimits::default()).unwrap() else {
+            panic!("no fault")
+        };
+        assert_eq!(fault.code, code);
+    }
 }
 
 /// Cause: a worker that parked its rings went to sleep without setting the timer. Symptom: on a quiet server idle rings were kept until
