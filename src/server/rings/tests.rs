@@ -18,7 +18,7 @@ use crate::transport::{Stream, Wire};
 /// How long a client waits before its test fails.
 const STUCK: Duration = Duration::from_secs(20);
 /// How often a ring is looked at before it counts as one that is never parked.
-const SCANS_MAX: u32 = 100 * (SPINS + YIELDS);
+const SCANS_MAX: u32 = 1_000 * YIELDS;
 const AN_HOUR: u64 = 3_600_000_000_000;
 const NOTHING: [u8; 0] = [];
 const FOREVER: Option<u64> = None;
