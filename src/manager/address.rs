@@ -54,13 +54,3 @@ impl<T: ToAddress + ?Sized> ToAddress for &T {
         (**self).to_address()
     }
 }
-
-/// The same place, wherever this process goes: later connections and children are made in other directories.
-pub(super) fn settled(address: Address) -> Address {
-    let absolute = match &address {
-        Address::Unix(path) if path.is_relative() => std::path::absolute(path).ok(),
-        _ => None,
-    };
-    // A path that is too long this way stays what it is.
-    absolute.and_then(|path| Address::unix(path).ok()).unwrap_or(address)
-}

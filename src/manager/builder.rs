@@ -1,6 +1,5 @@
 //! How a manager is set up.
 
-use super::address::settled;
 use super::started::Started;
 use super::{Manager, OwnServer, ToAddress};
 use crate::client::{Options, Remote};
@@ -8,8 +7,8 @@ use crate::embedded::Embedded;
 use crate::engine::Settings;
 use crate::error::{Error, Result};
 use crate::registry;
-use crate::server::Limits;
 use crate::server::memory::MemoryServer;
+use crate::server::{Limits, settled};
 use std::time::Duration;
 
 /// How a manager is set up; see [`Manager::builder`].

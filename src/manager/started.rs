@@ -3,11 +3,10 @@
 //! The child listens in a private directory and says where over the stream that it inherited: one line, the address or what went wrong.
 //! From then on nothing travels on the stream; its end tells the child that its starter is gone.
 
-use super::address::settled;
 use crate::error::{Error, Result};
 use crate::process::{Process, inherited};
-use crate::server::Server;
 use crate::server::private::remove_leftovers;
+use crate::server::{Server, settled};
 use byproxy_proto::address::Address;
 use parking_lot::Mutex;
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};

@@ -254,8 +254,9 @@ impl Builder {
     }
 }
 
-/// The same place wherever this process goes; a path that would be too long this way stays what it is.
-fn settled(address: Address) -> Address {
+/// The same place wherever this process goes: later connections and children are made in other directories. A path that would be too long
+/// this way stays what it is.
+pub(crate) fn settled(address: Address) -> Address {
     let absolute = match &address {
         Address::Unix(path) if path.is_relative() => std::path::absolute(path).ok(),
         _ => None,

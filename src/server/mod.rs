@@ -37,6 +37,7 @@ use byproxy_proto::fault::{Fault, FaultCode};
 use dashmap::DashMap;
 use parking_lot::Mutex;
 
+pub(crate) use self::builder::settled;
 pub use self::builder::{Builder, Limits};
 use self::connection::{Connection, Role};
 use self::driver::{Counters, Driver, encode};
