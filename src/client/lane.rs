@@ -17,6 +17,8 @@ use crate::transport::ring::Connected;
 
 /// How much a reply is expected to take at first.
 const READ_BYTES: usize = 16 << 10;
+/// How often a connection that failed is read for the reason: bells may lie before it, but no more than a socket holds.
+const WORDS_READS_MAX: usize = 16;
 /// Why a session ends whose server is there, and silent.
 pub(super) const FROZEN: &str = "the server did not answer in time, so the session was ended";
 /// Buffers above this capacity are given back after use.
@@ -284,12 +286,20 @@ impl Lane {
     fn last_words(&self) -> Option<Fault> {
         let mut bytes = Vec::new();
         self.stream.set_timeout(Some(Duration::from_millis(10))).ok()?;
-        self.stream.receive(&mut bytes, READ_BYTES).ok()?;
-        let body = frame::split(&bytes, READ_BYTES).ok()??;
-        match Reply::read(body, &Limits::default()).ok()? {
-            Reply::Fault { number: 0, fault } => Some(fault),
-            _ => None,
+        for _ in 0..WORDS_READS_MAX {
+            if self.stream.receive(&mut bytes, READ_BYTES).ok()? == 0 {
+                return None;
+            }
+            // The server may have called before it knew that it would close.
+            skip_doorbells(&mut bytes);
+            if let Some(body) = frame::split(&bytes, READ_BYTES).ok()? {
+                return match Reply::read(body, &Limits::default()).ok()? {
+                    Reply::Fault { number: 0, fault } => Some(fault),
+                    _ => None,
+                };
+            }
         }
+        None
     }
 }
 

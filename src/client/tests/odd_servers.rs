@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Instant;
 
+use byproxy_proto::fault::Fault;
 use byproxy_proto::frame::{self, FrameError, write_done_header, write_ring};
 use byproxy_proto::handshake::{VERSION, Welcome};
 
@@ -274,6 +275,34 @@ fn a_request_that_a_frozen_server_does_not_take_says_so() {
         matches!(&error, Error::Gone(reason) if reason.contains("did not answer in time")),
         "{error}"
     );
+}
+
+/// Cause: who looked for the last words took a bell in front of them for all there was. Symptom: a session that a server ended over a lane
+/// in a ring was lost "because the connection was", and not for the reason the server gave.
+#[test]
+fn last_words_are_found_behind_bells() {
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    let (gone, has_gone) = std::sync::mpsc::channel();
+    let (may_go, gone) = (Mutex::new(may_go), Mutex::new(gone));
+    let odd = Odd::answering(move |stream| {
+        let reply = framed(|out| {
+            write_done_header(1, &[], out);
+            out.push(0);
+        });
+        stream.write_all(&reply).unwrap();
+        may_go.lock().recv().unwrap();
+        let fault = Fault::new(FaultCode::TooMany, "there is another reason");
+        let words = framed(|out| frame::write_fault(0, &fault, out));
+        stream.write_all(&[frame::DOORBELL.repeat(3), words].concat()).unwrap();
+        stream.shutdown(std::net::Shutdown::Both).unwrap();
+        gone.lock().send(()).unwrap();
+    });
+    let remote = odd.connect();
+    call(&remote, Operation::ListLen, 5, NOTHING).unwrap();
+    go.send(()).unwrap();
+    has_gone.recv().unwrap();
+    let error = call(&remote, Operation::ListLen, 5, NOTHING).unwrap_err();
+    assert!(error.to_string().contains("another reason"), "{error}");
 }
 
 #[test]
