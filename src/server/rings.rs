@@ -215,7 +215,9 @@ impl Driver {
             })
             .map_err(std::io::Error::other)?;
             if fresh {
-                served.send_ring(&frame)?;
+                let ring = served.any_ring().ok_or(std::io::ErrorKind::NotFound)?;
+                lane.write_with(&frame, ring.descriptor())?;
+                served.ring_is_sent();
                 frame.clear();
             }
             Ok(frame)

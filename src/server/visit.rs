@@ -166,6 +166,8 @@ impl Visit<'_> {
             ));
         }
         self.connection.answering.store(0, Ordering::Release);
+        // A descriptor goes past what is collected here.
+        self.driver.write(self.connection, Some(caller.session), self.replies);
         match self.driver.open_ring(self.connection, number) {
             Ok(frame) => {
                 self.replies.extend_from_slice(&frame);

@@ -28,6 +28,8 @@ const BELLS_BYTES: usize = 4 << 10;
 pub(crate) struct Served {
     pub(crate) socket: Socket,
     ring: OnceLock<ServerEnd>,
+    /// The client has been sent the ring's descriptor.
+    ring_sent: AtomicBool,
     bells: AtomicU64,
 }
 
@@ -48,6 +50,7 @@ impl Served {
         Self {
             socket,
             ring: OnceLock::new(),
+            ring_sent: AtomicBool::new(false),
             bells: AtomicU64::new(0),
         }
     }
@@ -64,19 +67,21 @@ impl Served {
         self.ring.get()
     }
 
-    /// Opens the ring that there was, or makes one; true if it is new. The caller sees to it that nobody else does so meanwhile.
+    /// Opens the ring that there was, or makes one; true if the client does not have it yet. The caller sees to it that nobody else does so
+    /// meanwhile.
     pub(crate) fn open_ring(&self) -> io::Result<bool> {
         if let Some(ring) = self.ring.get() {
             ring.reopen();
-            return Ok(false);
+        } else {
+            // Nobody else has made one meanwhile.
+            let _ = self.ring.set(ServerEnd::create()?);
         }
-        Ok(self.ring.set(ServerEnd::create()?).is_ok())
+        Ok(!self.ring_sent.load(Ordering::Relaxed))
     }
 
-    /// Sends the frame that tells of a new ring, with its descriptor. The frame is short, so it goes whole or not at all.
-    pub(crate) fn send_ring(&self, frame: &[u8]) -> io::Result<()> {
-        let ring = self.ring.get().ok_or(ErrorKind::NotFound)?;
-        self.socket.send_with(frame, ring.descriptor())
+    /// The descriptor of the ring is on its way to the client.
+    pub(crate) fn ring_is_sent(&self) {
+        self.ring_sent.store(true, Ordering::Relaxed);
     }
 
     /// Reads what has arrived in the ring.

@@ -176,6 +176,48 @@ fn whoever_asks_again_has_the_ring_it_had_and_takes_no_second_place() {
     client.ping();
 }
 
+/// Cause: a ring was there from the moment it was made, also when its descriptor had not been sent. Symptom: the next time the lane was told
+/// to go on in the ring that it had, had none, and stayed on its socket for good, while its place was taken.
+#[test]
+fn a_ring_whose_descriptor_was_not_sent_is_sent_the_next_time() {
+    let served = with_places(1);
+    let mut client = served.client();
+    let list = client.new_list(None);
+    client
+        .call(Operation::ListAppend, list, ("x".repeat(1 << 20),))
+        .unwrap();
+    let asking = framed(|out| Request::Ring { number: ASKED }.write(out));
+    for _ in 0..2 {
+        // The reply is more than the socket holds, so that there is no room for a descriptor behind it.
+        let get = call(1, Operation::ListGet, list, (0,));
+        client.lane.send(&[get, asking.clone()].concat());
+        let before = std::cell::Cell::new(0);
+        until("the socket is full", || {
+            std::thread::sleep(Duration::from_millis(10));
+            let now = rustix::io::ioctl_fionread(&client.lane.0).unwrap();
+            now > 0 && now == before.replace(now)
+        });
+        let Sent::Frame(item) = client.lane.receive() else {
+            panic!("closed")
+        };
+        assert!(item.len() > 1 << 20);
+        let Sent::Frame(told) = client.lane.receive() else {
+            panic!("closed")
+        };
+        assert!(message(&told).starts_with("TooMany:"), "{}", message(&told));
+        assert_eq!(served.handle.stats().rings, 0, "it takes no place");
+    }
+    let mut ring = ring(&mut client);
+    assert_eq!(served.handle.stats().rings, 1);
+    ring.send(&mut client, &call(1, Operation::Ping, 0, NOTHING));
+    let reply = ring.receive();
+    assert!(matches!(
+        Reply::read(&reply[4..], &ValueLimits::default()).unwrap(),
+        Reply::Done { number: 1, .. }
+    ));
+    assert!(matches!(ask(&mut client), Given::Again));
+}
+
 #[test]
 fn beyond_the_cap_there_is_none_until_somebody_leaves() {
     let served = with_places(1);
