@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::registry;
 use byproxy_proto::address::Address;
 use parking_lot::Mutex;
+use rustix::fs::fstat;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -241,7 +242,8 @@ impl Backend for Embedded {
     fn share(&self, name: Option<&str>, note: &[u8], descriptor: BorrowedFd<'_>) -> Result<Shared> {
         self.carries_descriptors()?;
         let descriptor = descriptor.try_clone_to_owned().map_err(no_copy)?;
-        let resource = Resource::new(descriptor, 1);
+        let bytes = fstat(&descriptor).map_err(|error| no_copy(error.into()))?.st_size;
+        let resource = Resource::new(descriptor, u64::try_from(bytes).unwrap_or(0));
         let mut outputs = Scratch::take();
         let shared = self
             .engine

@@ -133,7 +133,7 @@ impl Census {
             State::Busy(_) => return Err("its contents are with a job".to_owned()),
             State::Freed => return Err("I2: it was freed and is still there".to_owned()),
         };
-        self.bytes += OBJECT_BYTES;
+        self.bytes += OBJECT_BYTES + contents.own_cost();
         contents.cells(&mut |cell| {
             self.bytes += cell.cost();
             for &object in cell.objects() {

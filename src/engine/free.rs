@@ -105,8 +105,7 @@ impl Engine {
             out.queue.push(Output::Job(Job::new(self.world.clone(), work)));
             return;
         }
-        let mut effects = self.effects(false, out);
-        contents.take_cells(&mut |cell| effects.discard(cell));
+        self.effects(false, out).discard_contents(contents);
     }
 }
 

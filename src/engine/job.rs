@@ -211,7 +211,7 @@ impl World {
         let mut answer = Answer::default();
         let mut effects = self.effects(&mut answer, dropped, false);
         for contents in all {
-            contents.take_cells(&mut |cell| effects.discard(cell));
+            effects.discard_contents(contents);
         }
         Finished::Nothing
     }

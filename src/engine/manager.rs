@@ -150,7 +150,12 @@ impl Engine {
     }
 
     /// Passes an object on whose reference was taken, or gives the reference up if it is of another kind.
-    fn expect_kind(slot: Arc<ObjectSlot>, kind: Kind, name: &str, out: &mut Outputs) -> Result<Arc<ObjectSlot>, Fault> {
+    pub(super) fn expect_kind(
+        slot: Arc<ObjectSlot>,
+        kind: Kind,
+        name: &str,
+        out: &mut Outputs,
+    ) -> Result<Arc<ObjectSlot>, Fault> {
         if slot.kind == kind {
             return Ok(slot);
         }
@@ -160,7 +165,7 @@ impl Engine {
     }
 
     /// The object of a name, with a reference taken.
-    fn find(&self, name: &str) -> Option<Arc<ObjectSlot>> {
+    pub(super) fn find(&self, name: &str) -> Option<Arc<ObjectSlot>> {
         let names = self.world.names.lock();
         self.take_slot(*names.get(name)?)
     }

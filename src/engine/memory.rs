@@ -7,7 +7,7 @@ use super::outputs::Outputs;
 use super::types::{ObjectId, SessionId, Time};
 use super::{Engine, registry::Registry};
 use byproxy_proto::fault::{Fault, FaultCode};
-use byproxy_proto::value::{Limits, Token, walk};
+use byproxy_proto::value::{Kind, Limits, Token, walk};
 
 /// The longest note, in bytes.
 const NOTE_BYTES_MAX: usize = 1024;
@@ -27,7 +27,7 @@ impl Engine {
         resource: Resource,
         out: &mut Outputs,
     ) -> Result<(Token, bool), Fault> {
-        out.clear();
+        out.begin(self.registry().engine);
         let shared = self.share(session, name, note, resource, out);
         self.free_dropped(now, out);
         shared
@@ -44,7 +44,7 @@ impl Engine {
         object: u64,
         out: &mut Outputs,
     ) -> Result<(Resource, Box<[u8]>), Fault> {
-        out.clear();
+        out.begin(self.registry().engine);
         let fetched = self.fetch(session, ObjectId(object), out);
         self.free_dropped(now, out);
         fetched
@@ -61,9 +61,15 @@ impl Engine {
         check_note(note)?;
         if let Some(name) = name {
             check_name(name)?;
+            if let Some(slot) = self.find(name) {
+                let slot = Self::expect_kind(slot, Kind::MEMORY, name, out)?;
+                self.hand_over(session, &[slot.id.0], &mut out.dropped)?;
+                return Ok((slot.token(self.registry().instance), false));
+            }
         }
-        let contents = Contents::Memory(MemoryObject::new(resource.clone(), note));
-        let slot = self.register(name, contents, out)?;
+        let memory = MemoryObject::new(resource.clone(), note);
+        self.registry().memory.charge(memory.cost())?;
+        let slot = self.register(name, Contents::Memory(memory), out)?;
         let made = match &*slot.state.lock() {
             State::Free(Contents::Memory(memory)) => memory.resource().is(&resource),
             _ => false,

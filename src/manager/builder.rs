@@ -117,8 +117,8 @@ impl ManagerBuilder {
         self
     }
 
-    /// How many bytes all objects together may occupy, in a server that is started or embedded. A server that is connected to has its own
-    /// limit.
+    /// How many bytes all objects together may occupy, in a server that is started or embedded, with the shared memory that is kept in
+    /// containers or under names. A server that is connected to has its own limit.
     ///
     /// # Examples
     ///

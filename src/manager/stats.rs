@@ -25,7 +25,7 @@ pub struct Stats {
     pub sessions: u64,
     /// Calls that wait.
     pub waiters: u64,
-    /// Bytes that the contents of objects occupy.
+    /// Bytes that the contents of objects occupy, with the shared memory that is kept.
     pub bytes: u64,
     /// Names of objects.
     pub names: u64,

@@ -177,7 +177,7 @@ impl Builder {
         self
     }
 
-    /// How many bytes all objects together may occupy.
+    /// How many bytes all objects together may occupy, with the shared memory that is kept in containers or under names.
     ///
     /// # Examples
     ///

@@ -1,7 +1,7 @@
 //! Descriptors that are kept for clients: what stands behind objects of shared memory.
 //!
 //! The server never maps them. One is taken only if it is a memfd that is sealed against shrinking, so that no client has to fear the memory
-//! it gets by it. It belongs to the engine's object, and is closed with it, wherever that happens: after the last release, at the end of a
+//! it gets by it, and the server seals it against growing, so that it occupies no more than it is charged for. It belongs to the engine's object, and is closed with it, wherever that happens: after the last release, at the end of a
 //! session, in a collection. On the way in it belongs to the connection it came on, and is closed with that.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::Share;
 use byproxy_proto::value;
-use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
+use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat};
 use rustix::process::{Resource as Limited, getrlimit};
 
 use super::driver::{Driver, Verdict, encode};
 use super::visit::Visit;
 use crate::engine::{Outcome, ReplyRef, Resource, SessionId};
 
-/// What is given back to the system in one small step, about, in bytes.
-const BYTES_A_STEP: u64 = 4096;
+/// In what the system counts what a file occupies, in bytes.
+const BLOCK_BYTES: u64 = 512;
 
 /// A descriptor that counts as long as it is open.
 #[derive(Debug)]
@@ -130,8 +130,7 @@ impl Driver {
             descriptor,
             count: Arc::clone(&self.kept),
         };
-        let weight = usize::try_from(bytes / BYTES_A_STEP).unwrap_or(usize::MAX);
-        Ok(Resource::new(kept, weight))
+        Ok(Resource::new(kept, bytes))
     }
 }
 
@@ -143,20 +142,27 @@ pub(super) fn unasked() -> Fault {
     )
 }
 
-/// The size of a memfd that can't be made smaller any more.
+/// What a memfd occupies, at most, that can't be made smaller any more. From here on it can't be made larger either: it would be charged for
+/// less than it takes.
 fn sealed_bytes(descriptor: BorrowedFd<'_>) -> Result<u64, Fault> {
     let refused = || {
         Fault::new(
             FaultCode::BadArgument,
-            "what is shared must be a memfd that is sealed against shrinking",
+            "what is shared must be a memfd that is sealed against shrinking, and that is sealed against growing or can be",
         )
     };
     let seals = fcntl_get_seals(descriptor).map_err(|_| refused())?;
     if !seals.contains(SealFlags::SHRINK) && !cfg!(canary = "keeps_unsealed") {
         return Err(refused());
     }
-    let size = fstat(descriptor).map_err(|_| refused())?.st_size;
-    u64::try_from(size).map_err(|_| refused())
+    if !seals.contains(SealFlags::GROW) {
+        fcntl_add_seals(descriptor, SealFlags::GROW).map_err(|_| refused())?;
+    }
+    let stat = fstat(descriptor).map_err(|_| refused())?;
+    let size = u64::try_from(stat.st_size).map_err(|_| refused())?;
+    // Pages may have been had beyond its end before that was sealed.
+    let there = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES);
+    Ok(size.max(there))
 }
 
 fn numberless() -> Fault {

@@ -5,15 +5,16 @@ use byproxy::server::Limits;
 use byproxy_proto::frame::{Reply, Request, Share};
 use byproxy_proto::op::Operation;
 use byproxy_proto::value::{Limits as ValueLimits, Token, from_slice, to_vec};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, ftruncate, memfd_create};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fstat, ftruncate, memfd_create};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
+use std::collections::BTreeMap;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The note of nothing.
 const NO_NOTE: &[u8] = &[0];
@@ -275,6 +276,73 @@ fn there_is_a_limit() {
     client.ping();
     share(&mut client, None, &[sealed().as_fd()]).unwrap();
     assert_eq!(served.handle.stats().descriptors, 3);
+}
+
+/// The bytes that all objects occupy.
+fn charged(client: &mut Client) -> u64 {
+    let (stats, _) = client.call(Operation::Stats, 0, NOTHING).unwrap();
+    let stats: BTreeMap<String, u64> = from_slice(&stats, &ValueLimits::default()).unwrap();
+    stats["bytes"]
+}
+
+/// Cause: memory was limited in number only. Symptom: a client had the server keep all the memory of a machine, and its statistics showed
+/// a few hundred bytes.
+#[test]
+fn what_is_kept_is_charged_with_its_size_and_cant_grow() {
+    const SIZE: u64 = 1 << 20;
+    let served = Served::start();
+    let mut client = served.client();
+    let before = charged(&mut client);
+    let charges = |client: &mut Client, bytes: u64| {
+        let now = charged(client);
+        (before + bytes..before + bytes + 2048).contains(&now)
+    };
+    let memory = sealed();
+    ftruncate(&memory, SIZE).unwrap();
+    let (object, _) = share(&mut client, Some("memory"), &[memory.as_fd()]).unwrap();
+    assert!(charges(&mut client, SIZE));
+    assert!(
+        ftruncate(&memory, 2 * SIZE).is_err(),
+        "what was charged is less than what it has become"
+    );
+    let beyond = fallocate(&memory, FallocateFlags::KEEP_SIZE, SIZE, SIZE);
+    assert!(beyond.is_err(), "so is what it takes beyond its end");
+
+    // What is larger than all that a server may keep, though there is nothing in it yet.
+    let huge = sealed();
+    ftruncate(&huge, 9 << 30).unwrap();
+    let refused = share(&mut client, None, &[huge.as_fd()]).unwrap_err();
+    assert!(
+        refused.starts_with("TooLarge") && refused.contains("memory"),
+        "{refused}"
+    );
+    let found = share(&mut client, Some("memory"), &[huge.as_fd()]).unwrap();
+    assert_eq!(found, (object, false), "it is not kept, so it needs no room");
+    assert!(charges(&mut client, SIZE));
+
+    // What can't be kept from growing.
+    let growing = memfd(SealFlags::SHRINK | SealFlags::SEAL);
+    let refused = share(&mut client, None, &[growing.as_fd()]).unwrap_err();
+    assert!(
+        refused.starts_with("BadArgument") && refused.contains("sealed"),
+        "{refused}"
+    );
+    // What takes more than its length says.
+    let long = sealed();
+    fallocate(&long, FallocateFlags::KEEP_SIZE, 0, 2 * SIZE).unwrap();
+    let (longer, _) = share(&mut client, None, &[long.as_fd()]).unwrap();
+    assert!(charges(&mut client, 3 * SIZE));
+
+    client.call(Operation::Remove, 0, ("memory",)).unwrap();
+    client.lane.send(&framed(|out| {
+        Request::Release(vec![(object, 2), (longer, 1)]).write(out);
+    }));
+    // Large memory is let go of by a helper.
+    let late = Instant::now() + STUCK;
+    while charged(&mut client) != before {
+        assert!(Instant::now() < late, "what was let go of is still charged");
+    }
+    assert_eq!(served.handle.stats().descriptors, 0);
 }
 
 #[test]

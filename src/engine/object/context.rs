@@ -158,7 +158,7 @@ impl Context<'_> {
             self.outputs.push(Output::Job(Job::new(self.world.clone(), work)));
             return;
         }
-        contents.take_cells(&mut |cell| self.effects.discard(cell));
+        self.effects.discard_contents(contents);
     }
 
     /// Takes one [`Tie::Holding`] out of a session's books.

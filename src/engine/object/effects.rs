@@ -129,7 +129,7 @@ impl Effects<'_> {
             }
             Err(refused) => {
                 let (fault, contents) = *refused;
-                contents.take_cells(&mut |cell| self.discard(cell));
+                self.discard_contents(contents);
                 Err(fault)
             }
         }
@@ -204,6 +204,13 @@ impl Effects<'_> {
         for cell in cells {
             self.discard(cell);
         }
+    }
+
+    /// Drops an object's contents: what they were charged for is charged no longer once it is gone.
+    pub(crate) fn discard_contents(&mut self, contents: Contents) {
+        let cost = contents.own_cost();
+        contents.take_cells(&mut |cell| self.discard(cell));
+        self.registry.memory.discharge(cost);
     }
 
     /// The same effects with another answer: for a call that waited.

@@ -9,11 +9,14 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+/// What is given back to the system in one small step, about, in bytes.
+const BYTES_A_STEP: u64 = 4096;
+
 /// What the driver keeps as an object.
 #[derive(Clone)]
 pub struct Resource {
     content: Arc<dyn Any + Send + Sync>,
-    weight: usize,
+    bytes: u64,
 }
 
 /// One object of shared memory.
@@ -25,11 +28,11 @@ pub(crate) struct MemoryObject {
 }
 
 impl Resource {
-    /// Wraps what is kept. The weight is how many small steps it takes to let go of it.
-    pub fn new(content: impl Any + Send + Sync, weight: usize) -> Self {
+    /// Wraps what is kept, which occupies so many bytes and will never occupy more.
+    pub fn new(content: impl Any + Send + Sync, bytes: u64) -> Self {
         Self {
             content: Arc::new(content),
-            weight,
+            bytes,
         }
     }
 
@@ -47,7 +50,7 @@ impl Resource {
 impl fmt::Debug for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resource")
-            .field("weight", &self.weight)
+            .field("bytes", &self.bytes)
             .finish_non_exhaustive()
     }
 }
@@ -68,8 +71,15 @@ impl MemoryObject {
         &self.note
     }
 
+    /// What it is charged for, in bytes.
+    pub(crate) fn cost(&self) -> u64 {
+        self.resource.bytes.saturating_add(self.note.len() as u64)
+    }
+
+    /// How many small steps it takes to let go of it.
     pub(crate) fn weight(&self) -> usize {
-        self.resource.weight.max(1)
+        let steps = self.resource.bytes / BYTES_A_STEP;
+        usize::try_from(steps).unwrap_or(usize::MAX).max(1)
     }
 
     pub(crate) fn show(&self, out: &mut dyn fmt::Write) -> fmt::Result {

@@ -213,6 +213,14 @@ impl Contents {
         }
     }
 
+    /// What the object is charged for beside its cells, in bytes.
+    pub(crate) fn own_cost(&self) -> u64 {
+        match self {
+            Self::Memory(memory) => memory.cost(),
+            Self::List(_) | Self::Dict(_) | Self::Queue(_) | Self::Lock(_) => 0,
+        }
+    }
+
     /// How many steps a walk over all cells takes, about.
     pub(crate) fn weight(&self) -> usize {
         match self {

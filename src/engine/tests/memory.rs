@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::Resource;
+use crate::engine::registry::OBJECT_BYTES;
 use std::sync::Arc;
 
 const NO_NOTE: &[u8] = &[0];
@@ -83,4 +84,61 @@ fn what_is_refused_is_dropped() {
     assert!(driver.share(session, None, &memory).is_err(), "its session has ended");
     assert_eq!(Arc::strong_count(&memory), 1);
     driver.check();
+}
+
+#[test]
+fn what_is_kept_is_charged_until_it_is_dropped() {
+    const ROOM: u64 = 100 << 20;
+    let mut driver = Driver::with(Settings {
+        memory_bytes_max: ROOM,
+        ..Settings::default()
+    });
+    let session = driver.session();
+    let memory = Arc::new(());
+    let share = |driver: &mut Driver, name: Option<&str>, bytes: u64| {
+        let resource = Resource::new(Arc::clone(&memory), bytes);
+        let now = Time(driver.now);
+        driver
+            .engine
+            .handle_share(now, session, name, NO_NOTE, resource, &mut driver.out)
+    };
+    let kept = 60 << 20;
+    let (token, _) = share(&mut driver, Some("memory"), kept).unwrap();
+    let full = driver.engine.stats().bytes;
+    assert_eq!(full, OBJECT_BYTES + kept + NO_NOTE.len() as u64);
+    driver.check();
+    for bytes in [kept, ROOM - full, u64::MAX] {
+        let refused = share(&mut driver, None, bytes).unwrap_err();
+        assert_eq!(refused.code, FaultCode::TooLarge);
+    }
+    assert_eq!(driver.engine.stats().bytes, full, "a refusal is charged for nothing");
+    let (same, made) = share(&mut driver, Some("memory"), kept).unwrap();
+    assert_eq!((same, made), (token, false), "what is there already takes no more room");
+    assert_eq!(Arc::strong_count(&memory), 2);
+    driver.call(session, Operation::Remove, 0, &("memory",)).unwrap();
+    driver.release(session, token.object, 2);
+    assert_eq!(
+        driver.engine.stats().bytes,
+        kept + 1,
+        "a large one is let go of as a job"
+    );
+    driver.check();
+    assert_eq!((driver.engine.stats().bytes, Arc::strong_count(&memory)), (0, 1));
+    driver.check();
+    // And at the end of a session, and among garbage.
+    share(&mut driver, None, 5).unwrap();
+    let (token, _) = share(&mut driver, None, 7).unwrap();
+    let list = driver.list(session, &(token,));
+    driver
+        .call(session, Operation::ListAppend, list, &(list_token(list),))
+        .unwrap();
+    driver.check();
+    driver
+        .engine
+        .handle_session_end(Time(driver.now), session, &mut driver.out);
+    let session = driver.session();
+    assert!(driver.engine.stats().bytes > 7, "a circle holds it");
+    driver.call(session, Operation::Collect, 0, &NOTHING).unwrap();
+    driver.check();
+    assert_eq!((driver.engine.stats().bytes, Arc::strong_count(&memory)), (0, 1));
 }
