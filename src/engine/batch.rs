@@ -11,7 +11,7 @@
 use super::call::Checked;
 use super::cell::HANDED_BYTES_MAX;
 use super::job::{Job, Work};
-use super::object::{Step, is_crowded_out};
+use super::object::{Step, is_crowded_out, panic_around_if_asked};
 use super::outputs::{Answer, Output, Outputs};
 use super::types::{ObjectId, Ticket, Time};
 use super::{Call, Engine};
@@ -103,6 +103,7 @@ impl Engine {
                 return Step::Waits;
             }
             calls = others;
+            panic_around_if_asked(call.arguments);
             out.answer.clear();
             out.answer.taken = out.collected.bytes();
             if out.answer.taken.saturating_add(SPARE_BYTES) > self.settings().reply_bytes_max && out.collected.count > 0
@@ -186,6 +187,20 @@ impl Outputs {
         }
         collected.count += 1;
         true
+    }
+
+    /// Gives up what was to be handed over: an answer that was being made is not sent.
+    pub(super) fn give_up_answer(&mut self) {
+        let Self {
+            answer,
+            collected,
+            dropped,
+            ..
+        } = self;
+        let handed = answer.handed.drain(..).chain(collected.handed.drain(..));
+        dropped.extend(handed.map(ObjectId));
+        answer.clear();
+        collected.clear();
     }
 
     /// Makes the collected outcomes the answer.

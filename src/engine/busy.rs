@@ -4,22 +4,41 @@ use super::Engine;
 use super::batch::Due;
 use super::call::Checked;
 use super::free::poisoned;
-use super::job::{Finished, Job, JobDone, LongCall, Work, panicked};
-use super::object::{Busy, Contents, Queued, State, Step};
+use super::job::{Finished, Job, JobDone, LongCall, Work, failed, panicked};
+use super::object::{Busy, Contents, Queued, State, Step, panic_around_if_asked};
 use super::outputs::{Output, Outputs};
-use super::types::{ObjectId, SessionId, Time};
+use super::types::{ObjectId, SessionId, Ticket, Time};
 use super::waiter::Pass;
 use byproxy_proto::fault::Fault;
 use byproxy_proto::value::Raw;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How many queued calls are done before other work has its turn.
 const RESUMED_MAX: usize = 64;
 
 impl Engine {
     /// A job is done: its object's contents come back, its caller is answered, the calls that met the object go on.
+    ///
+    /// It is nobody's call that brings this about, so nobody would notice if it failed half way: then the object is poisoned, and whoever is
+    /// owed an answer gets that for one. What had been put out until then stands.
     pub fn handle_job_done(&self, now: Time, done: JobDone, out: &mut Outputs) {
         out.begin(self.registry().engine);
-        match done.finished {
+        let JobDone { finished, orphans } = done;
+        let (object, owed) = finished.owed();
+        if catch_unwind(AssertUnwindSafe(|| self.finish(now, finished, out))).is_err() {
+            out.give_up_answer();
+            let doing = object.and_then(|object| self.poison_busy(now, object, out));
+            for ticket in owed.into_iter().chain(doing) {
+                if !out.queue.iter().any(|output| output.settles(ticket)) {
+                    self.answer_later(Due { ticket, rest: None }, Err(failed()), out);
+                }
+            }
+        }
+        self.free(now, orphans, out);
+    }
+
+    fn finish(&self, now: Time, finished: Finished, out: &mut Outputs) {
+        match finished {
             Finished::Call {
                 object,
                 contents,
@@ -42,7 +61,29 @@ impl Engine {
             Finished::GoOn { ticket, rest, outcome } => self.go_on(now, ticket, *rest, outcome, out),
             Finished::Nothing => {}
         }
-        self.free(now, done.orphans, out);
+    }
+
+    /// Poisons an object whose contents are back and whose calls were going on; returns the call that was being done.
+    fn poison_busy(&self, now: Time, object: ObjectId, out: &mut Outputs) -> Option<Ticket> {
+        let slot = self.registry().get(object)?;
+        let mut state = slot.state.lock();
+        let State::Busy(busy) = &mut *state else { return None };
+        // If they are away they are with another job, which comes back here.
+        busy.contents.as_ref()?;
+        let doing = busy.doing.take();
+        self.spoil(now, object, &mut state, out);
+        doing
+    }
+
+    /// Refuses all calls that wait for an object's contents, and poisons it.
+    fn spoil(&self, now: Time, object: ObjectId, state: &mut State, out: &mut Outputs) {
+        if let State::Busy(busy) = state {
+            for queued in std::mem::take(&mut busy.queued) {
+                self.leave_queue(object, &queued);
+                self.refuse_queued(queued, poisoned(object), out);
+            }
+        }
+        self.poison(now, object, state, out);
     }
 
     /// Lets a call leave as a job with the contents of its object, which is Busy from here on.
@@ -130,15 +171,8 @@ impl Engine {
             return self.drop_contents(contents, out);
         };
         busy.contents = Some(contents);
-        if !spoiled {
-            return;
-        }
-        for queued in std::mem::take(&mut busy.queued) {
-            self.leave_queue(object, &queued);
-            self.refuse_queued(queued, poisoned(object), out);
-        }
-        if let Some(state) = state.as_deref_mut() {
-            self.poison(now, object, state, out);
+        if spoiled && let Some(state) = state.as_deref_mut() {
+            self.spoil(now, object, state, out);
         }
     }
 
@@ -150,15 +184,20 @@ impl Engine {
         let mut state = slot.state.lock();
         for _ in 0..RESUMED_MAX {
             let State::Busy(busy) = &mut *state else { return };
-            let Some(mut contents) = busy.contents.take() else {
+            busy.doing = None;
+            if busy.contents.is_none() {
                 return;
-            };
+            }
             let Some(queued) = busy.take_next() else {
-                *state = State::Free(contents);
+                if let Some(contents) = busy.contents.take() {
+                    *state = State::Free(contents);
+                }
                 return;
             };
-            self.leave_queue(object, &queued);
             let ticket = queued.pass.ticket;
+            busy.doing = Some(ticket);
+            self.leave_queue(object, &queued);
+            panic_around_if_asked(&queued.arguments);
             let call = Checked {
                 ticket,
                 operation: queued.operation,
@@ -167,17 +206,17 @@ impl Engine {
                 batch: None,
             };
             if !self.lives(ticket.caller.session) {
-                busy.contents = Some(contents);
                 queued.give_up(&mut out.dropped);
                 continue;
             }
             out.answer.taken = queued.rest.as_ref().map_or(0, |rest| rest.taken());
-            let done = self.attempt(now, object, &mut contents, call, out);
-            busy.contents = Some(contents);
+            // The contents stay here, so that they are not lost whatever happens.
+            let Some(contents) = &mut busy.contents else { return };
+            let done = self.attempt(now, object, contents, call, out);
             if let Some(Ok(Step::Long)) = done {
                 let rest = Busy {
-                    contents: None,
                     queued: std::mem::take(&mut busy.queued),
+                    ..Busy::default()
                 };
                 let due = Due {
                     ticket,
@@ -199,11 +238,7 @@ impl Engine {
                 None => {
                     out.dropped.extend(answer.handed.into_iter().map(ObjectId));
                     self.answer_later(due, Err(panicked()), out);
-                    let contents = busy.contents.take();
-                    drop(state);
-                    if let Some(contents) = contents {
-                        self.put_back(now, object, contents, true, out);
-                    }
+                    self.spoil(now, object, &mut state, out);
                     return;
                 }
             }

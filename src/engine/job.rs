@@ -6,7 +6,7 @@
 use super::batch::{Due, Rest};
 use super::collect;
 use super::names::{self, Names};
-use super::object::{Contents, Effects};
+use super::object::{Contents, Effects, panic_around_if_asked};
 use super::outputs::Answer;
 use super::registry::Registry;
 use super::types::{ObjectId, Settings, Ticket};
@@ -103,7 +103,7 @@ pub(super) enum Finished {
     },
     Collect {
         due: Due,
-        garbage: Vec<(ObjectId, Contents)>,
+        garbage: Result<Vec<(ObjectId, Contents)>, Fault>,
     },
     Names {
         due: Due,
@@ -120,7 +120,30 @@ pub(super) enum Finished {
     Nothing,
 }
 
+impl Finished {
+    /// The object whose contents come back, or to whose calls they are going back, and the call that is owed an answer.
+    pub(super) fn owed(&self) -> (Option<ObjectId>, Option<Ticket>) {
+        match self {
+            Self::Call { object, due, .. } => (Some(*object), Some(due.ticket)),
+            Self::Create { due, .. } | Self::Collect { due, .. } | Self::Names { due, .. } => (None, Some(due.ticket)),
+            Self::Resume { object } => (Some(*object), None),
+            Self::GoOn { ticket, .. } => (None, Some(*ticket)),
+            Self::Nothing => (None, None),
+        }
+    }
+}
+
 impl Job {
+    /// Whether this call is answered by what comes of the job.
+    pub(super) fn answers(&self, ticket: Ticket) -> bool {
+        match &self.work {
+            Work::Call { call, .. } | Work::Create { call, .. } => call.due.ticket == ticket,
+            Work::Collect { due } | Work::Names { due } => due.ticket == ticket,
+            Work::GoOn { ticket: owed, .. } => *owed == ticket,
+            _ => false,
+        }
+    }
+
     pub(super) fn new(world: World, work: Work) -> Self {
         Self { world, work }
     }
@@ -147,13 +170,15 @@ impl Job {
                 orphans = references.into_iter().filter(last).map(|(object, _)| object).collect();
                 Finished::Nothing
             }
-            Work::Collect { due } => Finished::Collect {
-                due,
-                garbage: collect::garbage(&world.registry),
-            },
+            Work::Collect { due } => {
+                let garbage = world.look_at_all(|| Ok(collect::garbage(&world.registry)));
+                Finished::Collect { due, garbage }
+            }
             Work::Names { due } => {
-                let mut answer = Answer::default();
-                let outcome = names::list(&world, &mut answer).map(|()| answer);
+                let outcome = world.look_at_all(|| {
+                    let mut answer = Answer::default();
+                    names::list(&world, &mut answer).map(|()| answer)
+                });
                 Finished::Names { due, outcome }
             }
             Work::Resume { object } => Finished::Resume { object },
@@ -172,14 +197,12 @@ impl Job {
 
 impl World {
     fn call(&self, object: ObjectId, mut contents: Contents, call: LongCall, dropped: &mut Vec<ObjectId>) -> Finished {
-        let mut answer = Answer {
-            taken: call.due.rest.as_ref().map_or(0, |rest| rest.taken()),
-            ..Answer::default()
-        };
-        let mut effects = self.effects(&mut answer, dropped, !call.taken.is_empty());
-        let arguments = Raw::assume_checked(&call.arguments);
+        let mut answer = Answer::default();
         let done = catch_unwind(AssertUnwindSafe(|| {
-            contents.run(call.operation, arguments, &mut effects)
+            answer.taken = call.due.rest.as_ref().map_or(0, |rest| rest.taken());
+            panic_around_if_asked(&call.arguments);
+            let mut effects = self.effects(&mut answer, dropped, !call.taken.is_empty());
+            contents.run(call.operation, Raw::assume_checked(&call.arguments), &mut effects)
         }));
         dropped.extend_from_slice(&call.taken);
         let poisoned = done.is_err();
@@ -205,6 +228,15 @@ impl World {
             due: call.due,
             outcome,
         }
+    }
+
+    /// Does work for a caller on objects of which none is to blame if it panics.
+    fn look_at_all<T>(&self, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+        let guarded = || {
+            panic_around_if_named(&self.names);
+            work()
+        };
+        catch_unwind(AssertUnwindSafe(guarded)).unwrap_or_else(|_| Err(failed()))
     }
 
     fn drop(&self, all: Vec<Contents>, dropped: &mut Vec<ObjectId>) -> Finished {
@@ -238,3 +270,17 @@ pub(super) fn panicked() -> Fault {
     let message = "the operation failed inside the server; the object can't be used any more";
     Fault::new(FaultCode::Poisoned, message)
 }
+
+/// What the caller is told whose call failed and can't be laid to one object.
+pub(super) fn failed() -> Fault {
+    let message = "the call failed inside the server; how much of it was done is not known";
+    Fault::new(FaultCode::Poisoned, message)
+}
+
+#[cfg(test)]
+fn panic_around_if_named(names: &Names) {
+    assert!(!names.lock().contains_key(super::PANIC_AROUND), "asked for by a test");
+}
+
+#[cfg(not(test))]
+fn panic_around_if_named(_: &Names) {}

@@ -248,7 +248,17 @@ impl Engine {
     }
 
     /// Ends a collection: what it found goes.
-    pub(super) fn finish_collect(&self, now: Time, due: Due, garbage: Vec<(ObjectId, Contents)>, out: &mut Outputs) {
+    pub(super) fn finish_collect(
+        &self,
+        now: Time,
+        due: Due,
+        garbage: Result<Vec<(ObjectId, Contents)>, Fault>,
+        out: &mut Outputs,
+    ) {
+        let garbage = match garbage {
+            Ok(garbage) => garbage,
+            Err(fault) => return self.answer_later(due, Err(fault), out),
+        };
         let mut answer = Answer::default();
         value::write_uint(&mut answer.result, garbage.len() as u64);
         let mut all = Vec::with_capacity(garbage.len());

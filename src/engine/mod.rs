@@ -53,6 +53,8 @@ mod wait_graph;
 mod waiter;
 
 pub use job::{Job, JobDone};
+#[cfg(test)]
+pub(crate) use object::PANIC_AROUND;
 pub use object::Resource;
 pub use outputs::{Answer, Outcome, Output, Outputs, Reply, ReplyRef};
 pub use types::{Call, Caller, LaneId, ObjectId, Peer, SessionId, Settings, Stats, Ticket, Time};

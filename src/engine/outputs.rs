@@ -213,6 +213,14 @@ impl Output {
         matches!(self, Self::Reply { to, reply } if *to == ticket.caller && reply.number == ticket.number)
     }
 
+    /// Whether this call is answered by it, now or by what comes of a job.
+    pub(super) fn settles(&self, ticket: Ticket) -> bool {
+        match self {
+            Self::Job(job) => job.answers(ticket),
+            _ => self.answers(ticket),
+        }
+    }
+
     /// The answer to a call that waited.
     pub(super) fn reply(ticket: Ticket, outcome: Result<Answer, Fault>, delivers: bool) -> Self {
         Self::Reply {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use byproxy_proto::fault::FaultCode;
 use byproxy_proto::frame::{self, FrameError, PREFIX_BYTES, Reply, Request};
 use byproxy_proto::handshake::{Hello, Purpose, Welcome};
 use byproxy_proto::op::Operation;
@@ -13,7 +14,7 @@ use serde::Serialize;
 use super::Limits;
 use super::driver::Scratch;
 use super::memory::MemoryServer;
-use crate::engine::Settings;
+use crate::engine::{PANIC_AROUND, Settings};
 use crate::transport::{Stream, memory};
 
 /// How long a test waits before it fails.
@@ -265,7 +266,7 @@ fn a_deadline_is_kept_without_anything_else_happening() {
     let Reply::Fault { fault, .. } = Reply::read(&body, &ValueLimits::default()).unwrap() else {
         panic!("no fault")
     };
-    assert_eq!(fault.code, byproxy_proto::fault::FaultCode::Timeout);
+    assert_eq!(fault.code, FaultCode::Timeout);
 }
 
 #[test]
@@ -342,6 +343,25 @@ fn a_panic_in_a_job_costs_no_helper() {
     client.call(Operation::ListSort, handed[0], (false,));
     assert_eq!(client.call(Operation::ListGet, handed[0], (0,)).0, Value::from(0));
     assert_eq!(driver.stats().panics, 20);
+}
+
+#[test]
+fn a_panic_around_a_long_call_is_answered_and_costs_no_helper() {
+    let server = server();
+    let mut client = Client::open(&server);
+    for round in 0..20 {
+        let items: Vec<_> = (0..10_000u32).rev().collect();
+        let name = format!("list {round}");
+        let (_, handed) = client.call(Operation::Create, 0, (Kind::LIST.0, Some(&name), Some(&items)));
+        let remove = client.frame(Operation::ListRemove, handed[0], (PANIC_AROUND,));
+        client.lane.send(&remove);
+        let body = client.lane.receive().expect("an answer");
+        let Reply::Fault { number, fault } = Reply::read(&body, &ValueLimits::default()).unwrap() else {
+            panic!("no fault")
+        };
+        assert_eq!((number, fault.code), (client.number, FaultCode::Poisoned));
+    }
+    client.call(Operation::Ping, 0, NOTHING);
 }
 
 #[test]

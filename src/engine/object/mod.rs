@@ -301,16 +301,35 @@ pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
 /// In tests of the engine: an operation with this first argument panics.
 #[cfg(test)]
 pub(crate) const PANIC_ITEM: &str = "panic, for a test";
+/// The same for what the engine does around an operation in a job, and around listing and collecting if an object has this name.
+#[cfg(test)]
+pub(crate) const PANIC_AROUND: &str = "panic around it, for a test";
 
 #[cfg(test)]
 fn panic_if_asked(arguments: Raw<'_>) {
+    panic_if_first(arguments, PANIC_ITEM);
+}
+
+#[cfg(test)]
+pub(crate) fn panic_around_if_asked(arguments: &[u8]) {
+    if let Ok(arguments) = Raw::check(arguments, &byproxy_proto::value::Limits::DEFAULT) {
+        panic_if_first(arguments, PANIC_AROUND);
+    }
+}
+
+#[cfg(test)]
+fn panic_if_first(arguments: Raw<'_>, text: &str) {
     let first = arguments.list_items().and_then(|mut items| items.next());
-    assert!(first.and_then(Raw::as_str) != Some(PANIC_ITEM), "asked for by a test");
+    assert!(first.and_then(Raw::as_str) != Some(text), "asked for by a test");
 }
 
 #[cfg(not(test))]
 #[inline]
 fn panic_if_asked(_: Raw<'_>) {}
+
+#[cfg(not(test))]
+#[inline]
+pub(crate) fn panic_around_if_asked(_: &[u8]) {}
 
 /// Reads one argument of a shape.
 fn argument<'a, A: Argument<'a>>(raw: Raw<'a>) -> Result<A, Fault> {

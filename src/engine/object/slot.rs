@@ -2,7 +2,7 @@
 
 use super::Contents;
 use crate::engine::batch::Rest;
-use crate::engine::types::ObjectId;
+use crate::engine::types::{ObjectId, Ticket};
 use crate::engine::waiter::Pass;
 use byproxy_proto::op::Operation;
 use byproxy_proto::value::{Kind, Token};
@@ -40,6 +40,8 @@ pub(crate) struct Busy {
     pub(crate) contents: Option<Contents>,
     /// Calls, to be done in order when the contents are back.
     pub(crate) queued: VecDeque<Queued>,
+    /// The one of them that is being done.
+    pub(crate) doing: Option<Ticket>,
 }
 
 /// A call that waits for an object's contents to come back.

@@ -1,7 +1,9 @@
 //! Long calls leave as jobs; whoever meets their object waits in it, in order; nothing is lost on the way.
 
 use super::*;
+use crate::engine::object::PANIC_AROUND;
 use Operation as Op;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A driver in which everything beyond ten elements is long, and a list of the numbers up to so many.
 fn long_list(items: u64) -> (Driver, SessionId, u64) {
@@ -202,4 +204,93 @@ fn a_panic_poisons_its_object_and_nothing_else() {
     driver.end(session);
     driver.check();
     assert_eq!(driver.objects(), 0, "poisoned objects are freed as others");
+}
+
+/// Runs all jobs as helper threads do: what a job panics with, they catch, and go on.
+fn run_jobs_anyway(driver: &mut Driver) {
+    while !driver.jobs.is_empty() {
+        let ran = catch_unwind(AssertUnwindSafe(|| driver.run_job()));
+        if ran.is_err() {
+            driver.out = Outputs::default();
+        }
+    }
+}
+
+/// Cause: the operation itself was all that was guarded in a job. Symptom: a panic around it left the call unanswered, and its object Busy,
+/// for ever.
+#[test]
+fn a_panic_around_a_long_call_answers_it_and_poisons_its_object() {
+    let (mut driver, session, list) = long_list(20);
+    let bad = driver.send(session, Op::ListRemove, list, &(PANIC_AROUND,));
+    let behind = driver.send(session, Op::ListLen, list, &NOTHING);
+    run_jobs_anyway(&mut driver);
+    assert_eq!(answer(&mut driver, bad), Some(Err(FaultCode::Poisoned)));
+    assert_eq!(answer(&mut driver, behind), Some(Err(FaultCode::Poisoned)));
+    driver.check();
+    driver.end(session);
+    driver.check();
+    assert_eq!((driver.objects(), driver.engine.stats().waiters), (0, 0));
+}
+
+/// The same of the calls that waited for the object: they were answered to nobody with those that had been done before.
+#[test]
+fn a_panic_between_calls_that_waited_answers_all_of_them() {
+    let (mut driver, session, list) = long_list(20);
+    let reverse = driver.send(session, Op::ListReverse, list, &NOTHING);
+    let before = driver.send(session, Op::ListPop, list, &NOTHING);
+    let bad = driver.send(session, Op::ListAppend, list, &(PANIC_AROUND,));
+    let behind = driver.send(session, Op::ListLen, list, &NOTHING);
+    run_jobs_anyway(&mut driver);
+    assert_eq!(answer(&mut driver, reverse), Some(Ok(Value::None)));
+    assert_eq!(answer(&mut driver, before), Some(Ok(value(0))));
+    assert_eq!(answer(&mut driver, bad), Some(Err(FaultCode::Poisoned)));
+    assert_eq!(answer(&mut driver, behind), Some(Err(FaultCode::Poisoned)));
+    assert_eq!(driver.fault(session, Op::ListLen, list, &NOTHING), FaultCode::Poisoned);
+    driver.check();
+    assert_eq!(driver.engine.stats().waiters, 0);
+}
+
+#[test]
+fn a_panic_while_all_objects_are_looked_at_answers_who_asked() {
+    let mut driver = Driver::with_steps(1);
+    let session = driver.session();
+    driver.create(session, Kind::LIST, Some("other"), &NOTHING);
+    driver.create(session, Kind::LIST, Some(PANIC_AROUND), &NOTHING);
+    for operation in [Op::Names, Op::Collect] {
+        let bad = driver.send(session, operation, 0, &NOTHING);
+        run_jobs_anyway(&mut driver);
+        assert_eq!(
+            answer(&mut driver, bad),
+            Some(Err(FaultCode::Poisoned)),
+            "{operation:?}"
+        );
+    }
+    driver.call(session, Op::Remove, 0, &(PANIC_AROUND,)).unwrap();
+    assert!(driver.call(session, Op::Names, 0, &NOTHING).is_ok());
+    assert!(driver.call(session, Op::Collect, 0, &NOTHING).is_ok());
+    driver.check();
+}
+
+/// A batch that goes on after a long call does so where nobody waits for a connection.
+#[test]
+fn a_panic_in_the_rest_of_a_batch_answers_it() {
+    let (mut driver, session, list) = long_list(20);
+    let inner = driver.list(session, &NOTHING);
+    driver
+        .call(session, Op::ListAppend, list, &(list_token(inner),))
+        .unwrap();
+    let calls = [
+        (Op::ListReverse, to_vec(&NOTHING, &Limits::default()).unwrap()),
+        (Op::ListGet, to_vec(&(0,), &Limits::default()).unwrap()),
+        (Op::ListAppend, to_vec(&(PANIC_AROUND,), &Limits::default()).unwrap()),
+    ];
+    let flat = calls.iter().flat_map(|(operation, arguments)| {
+        let arguments = Value::Bytes(arguments.clone());
+        [Value::from(*operation as u16), Value::from(list), arguments]
+    });
+    let batch = driver.send(session, Op::Batch, 0, &(Value::List(flat.collect()),));
+    run_jobs_anyway(&mut driver);
+    assert_eq!(answer(&mut driver, batch), Some(Err(FaultCode::Poisoned)));
+    assert_eq!(driver.call(session, Op::ListLen, list, &NOTHING).unwrap(), value(21));
+    driver.check();
 }
