@@ -64,7 +64,7 @@ impl Simulator {
                     let settles = matches!(request.operation, Operation::QueueAck | Operation::QueueNack);
                     !away && request.operation != Operation::QueueAudit && (requests.is_empty() || !settles)
                 }
-                None => false,
+                Some(Object::Memory(_)) | None => false,
             };
             if request.operation.properties().may_block
                 && self.random.percent(90)

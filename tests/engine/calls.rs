@@ -15,7 +15,7 @@ pub(crate) enum Wish {
     NothingNew,
 }
 
-const NAMES: [&str; 3] = ["sold", "库存", "log"];
+pub(crate) const NAMES: [&str; 3] = ["sold", "库存", "log"];
 
 /// Draws a call of a client; the second part is the code if it must be refused, whatever the state of things.
 pub(crate) fn draw(world: &mut Simulator, client: usize, lane: usize, wish: Wish) -> (Request, Option<FaultCode>) {
@@ -36,6 +36,14 @@ pub(crate) fn draw(world: &mut Simulator, client: usize, lane: usize, wish: Wish
             draw_queue(world, client, object, ints)
         }
         Some(Object::Lock(_)) => draw_lock(world, client, lane, object),
+        Some(Object::Memory(_)) => {
+            let request = Request {
+                operation: *world.random.pick(&[Operation::ListLen, Operation::LockLocked]),
+                object,
+                arguments: Vec::new(),
+            };
+            return (request, Some(FaultCode::UnknownOperation));
+        }
         None => {
             return (
                 Request {
@@ -74,7 +82,7 @@ fn draw_bad(random: &mut Random, held: Option<u64>) -> (Request, FaultCode) {
         object: 0,
         arguments: vec![Value::List(vec![token])],
     };
-    match (random.below(5), held) {
+    match (random.below(6), held) {
         (0, _) => (adopt(unknown), FaultCode::NoSuchObject),
         (1, _) => (adopt(foreign), FaultCode::ForeignProxy),
         (2, _) => {
@@ -95,6 +103,14 @@ fn draw_bad(random: &mut Random, held: Option<u64>) -> (Request, FaultCode) {
                 },
                 FaultCode::BadArgument,
             )
+        }
+        (4, _) => {
+            let request = Request {
+                operation: Operation::Create,
+                object: 0,
+                arguments: vec![int(Kind::MEMORY.0), Value::None, Value::None],
+            };
+            (request, FaultCode::BadArgument)
         }
         _ => {
             let request = Request {

@@ -51,7 +51,7 @@ impl Simulator {
                     waiters += lock.waiters() as u64;
                     lock.deadlines().min()
                 }
-                Object::List(_) | Object::Dict(_) => None,
+                Object::List(_) | Object::Dict(_) | Object::Memory(_) => None,
             };
             earliest = [earliest, deadline].into_iter().flatten().min();
         }
@@ -72,7 +72,7 @@ impl Simulator {
         if certain && stats.objects != self.objects.len() as u64 {
             return Err(format!("O4: {:?} should exist: {stats:?}", self.objects.keys()));
         }
-        Ok(())
+        if certain { self.check_kept() } else { Ok(()) }
     }
 
     /// Drops the models of objects to which no reference is left: from sessions, names, or contents of others that are there.
@@ -97,6 +97,7 @@ impl Object {
             Self::Dict(_) => Kind::DICT,
             Self::Queue(..) => Kind::QUEUE,
             Self::Lock(_) => Kind::LOCK,
+            Self::Memory(_) => Kind::MEMORY,
         }
     }
 
@@ -104,7 +105,7 @@ impl Object {
         match self {
             Self::List(states) => states.len() == 1,
             Self::Dict(states) => states.len() == 1,
-            Self::Queue(..) | Self::Lock(_) => true,
+            Self::Queue(..) | Self::Lock(_) | Self::Memory(_) => true,
         }
     }
 
@@ -117,7 +118,7 @@ impl Object {
                 .flat_map(|state| &state.pairs)
                 .for_each(|(_, value)| visit(value)),
             Self::Queue(queue, _) => queue.values().into_iter().for_each(visit),
-            Self::Lock(_) => {}
+            Self::Lock(_) | Self::Memory(_) => {}
         }
     }
 }

@@ -57,7 +57,7 @@ impl Simulator {
             self.expected.extend(match object {
                 Object::Queue(queue, _) => queue.session_end(client.session),
                 Object::Lock(lock) => lock.session_end(client.session),
-                Object::List(_) | Object::Dict(_) => continue,
+                Object::List(_) | Object::Dict(_) | Object::Memory(_) => continue,
             });
         }
         self.engine
@@ -112,7 +112,7 @@ impl Simulator {
                 self.expected.extend(match object {
                     Object::Queue(queue, _) => queue.expire(next),
                     Object::Lock(lock) => lock.expire(next),
-                    Object::List(_) | Object::Dict(_) => continue,
+                    Object::List(_) | Object::Dict(_) | Object::Memory(_) => continue,
                 });
             }
             self.engine.handle_timeout(Time(self.now), &mut self.out);

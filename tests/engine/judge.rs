@@ -295,7 +295,7 @@ impl Simulator {
         Ok(())
     }
 
-    fn new_object(&mut self, answer: &Answer) -> Result<byproxy_proto::value::Token> {
+    pub(crate) fn new_object(&mut self, answer: &Answer) -> Result<byproxy_proto::value::Token> {
         match answer {
             Answer::Done(Value::Proxy(token))
                 if token.object > self.newest && token.instance == crate::simulator::INSTANCE =>

@@ -9,6 +9,7 @@ mod crowd;
 mod events;
 mod judge;
 mod member;
+mod memory;
 mod model;
 mod random;
 mod simulator;

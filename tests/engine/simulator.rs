@@ -1,7 +1,7 @@
 //! The simulator: one engine, some fake clients and a virtual clock in one thread.
 //!
-//! Every event is drawn from a seed: calls on all four kinds of objects (nested in one another, named and anonymous), alone and in
-//! batches, confirms and declines that come late or never, jobs that finish late, time that passes, references released, clients that die at any moment. The
+//! Every event is drawn from a seed: calls on objects of four kinds (nested in one another, named and anonymous), alone and in
+//! batches, shared memory that is given and fetched, confirms and declines that come late or never, jobs that finish late, time that passes, references released, clients that die at any moment. The
 //! clients keep the rules of the protocol (a lane has one call at a time, a proxy in use is held); everything else is random.
 //!
 //! After each event the replies are held against the models, and the engine against what can be known from outside:
@@ -13,23 +13,25 @@
 //! - **O4** the engine counts as many sessions, references, names, waiters and objects as there are;
 //! - **O5** no deadline is slept through, and none fires early;
 //! - **O6** [`Engine::check`] holds whenever no job is out;
-//! - **O7** when every session has ended and the names are gone, nothing is left at all.
+//! - **O7** when every session has ended and the names are gone, nothing is left at all;
+//! - **O8** memory is kept and charged for as long as its object exists, and no longer.
 
 use crate::calls::{self, Wish};
-use crate::model::{DictModel, Expected, ListModel, LockModel, QueueModel, Request, Ticket};
+use crate::model::{DictModel, Expected, ListModel, LockModel, MemoryModel, QueueModel, Request, Ticket};
 use crate::random::Random;
 use byproxy::engine::{Caller, Engine, Job, LaneId, Outputs, SessionId, Settings, Stats};
 use byproxy_proto::op::Operation;
 use byproxy_proto::value::{Token, Value};
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
+use std::sync::Weak;
 
 /// The server's name in the proxies of a simulated world.
 pub(crate) const INSTANCE: u128 = 0x5eed;
 /// How many clients there are at most at a time.
 const CLIENTS_MAX: usize = 4;
 /// How many objects there are at most, about.
-const OBJECTS_MAX: usize = 14;
+pub(crate) const OBJECTS_MAX: usize = 14;
 
 pub(crate) type Result<T = ()> = std::result::Result<T, String>;
 
@@ -47,6 +49,8 @@ pub(crate) struct Simulator {
     pub(crate) expected: BTreeMap<Ticket, Expected>,
     /// The calls of the batch that is under way.
     pub(crate) batches: BTreeMap<Ticket, Vec<Request>>,
+    /// What was given to the engine, and for which object.
+    pub(crate) kept: Vec<(u64, Weak<u64>)>,
     /// The greatest id seen: new objects have greater ones.
     pub(crate) newest: u64,
     pub(crate) calls: u64,
@@ -94,6 +98,7 @@ pub(crate) enum Object {
     Dict(Vec<DictModel>),
     Queue(QueueModel, bool),
     Lock(LockModel),
+    Memory(MemoryModel),
 }
 
 /// How many clients died with nothing to lose, and how many while waiting, holding, or with items on their way.
@@ -139,6 +144,7 @@ impl Simulator {
             names: BTreeMap::new(),
             expected: BTreeMap::new(),
             batches: BTreeMap::new(),
+            kept: Vec::new(),
             newest: 0,
             calls: 0,
             deaths: Deaths::default(),
@@ -188,6 +194,9 @@ impl Simulator {
         self.kill(0)?;
         self.finish_jobs()?;
         self.engine.check()?;
+        if self.kept.iter().any(|(_, kept)| kept.strong_count() > 0) {
+            return Err("O8: something is kept for nobody".to_owned());
+        }
         let stats = self.engine.stats();
         if stats == Stats::default() {
             Ok(())
@@ -215,6 +224,8 @@ impl Simulator {
             7..16 if !self.jobs.is_empty() => self.finish_job(),
             16..24 => self.pass_time(),
             24..30 => self.release(client),
+            30..33 => self.share(client),
+            33..35 => self.fetch(client),
             _ => match self.clients[client].lanes[lane].state {
                 LaneState::Idle if self.random.percent(4) => self.batch(client, lane),
                 LaneState::Idle => {

@@ -210,7 +210,9 @@ impl Effects<'_> {
     pub(crate) fn discard_contents(&mut self, contents: Contents) {
         let cost = contents.own_cost();
         contents.take_cells(&mut |cell| self.discard(cell));
-        self.registry.memory.discharge(cost);
+        if !cfg!(canary = "memory_stays_charged") {
+            self.registry.memory.discharge(cost);
+        }
     }
 
     /// The same effects with another answer: for a call that waited.

@@ -8,11 +8,13 @@
 mod dict;
 mod list;
 mod lock;
+mod memory;
 mod queue;
 
 pub(crate) use dict::DictModel;
 pub(crate) use list::ListModel;
 pub(crate) use lock::{LockModel, deadlocks};
+pub(crate) use memory::MemoryModel;
 pub(crate) use queue::{Order, QueueModel};
 
 use byproxy_proto::fault::FaultCode;
