@@ -7,6 +7,7 @@ use byproxy::shm::{Array, Lock, RawArray, RawValue, Value};
 use byproxy::{Error, ListProxy, Manager, Process, QueueProxy};
 use byproxy_proto::fault::FaultCode;
 use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
 
 /// Declares tests that run with every backend that can carry descriptors; `across` only with those that other processes can reach.
 macro_rules! where_descriptors_travel {
@@ -211,6 +212,19 @@ where_descriptors_travel! {
         let values = manager.list_from([manager.value(5_u8)?])?;
         let any: byproxy::Value = values.cast::<byproxy::Value>().pop()?.expect("one is there");
         assert!(any.to_string().contains("'what': 'shm::Value<u8>'"), "{any}");
+    }
+
+    here fn what_is_kept_counts_as_bytes_of_the_server(manager) {
+        let lists = manager.list::<RawArray<u8>>()?;
+        let before = manager.stats()?.bytes;
+        lists.append(RawArray::new(&vec![0; 1 << 20])?)?;
+        let with = manager.stats()?.bytes - before;
+        assert!((1 << 20..2 << 20).contains(&with), "{with} bytes are charged");
+        lists.clear()?;
+        let late = Instant::now() + Duration::from_secs(30);
+        while manager.stats()?.bytes > before {
+            assert!(Instant::now() < late, "they are charged for ever");
+        }
     }
 
     across fn unrelated_processes_share_what_stands_in_containers(manager) {
