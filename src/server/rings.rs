@@ -25,7 +25,7 @@ use super::driver::{Driver, Scratch};
 use super::timer::Chore;
 use crate::engine::{Caller, LaneId, Outputs, SessionId};
 use crate::shm::ring::{Fate, SEGMENT_BYTES, ServerEnd};
-use crate::transport::looks::{Eagerness, Looked, Looks};
+use crate::transport::looks::{Looked, Looks};
 use crate::transport::ring::Served;
 
 /// How often a worker gives its processor away between scans in vain before all rings are parked.
@@ -46,7 +46,6 @@ pub(super) struct Rings {
     scanned: Vec<Scanned>,
     /// Scans since something was found.
     looks: Looks,
-    eagerness: Eagerness,
     /// Work since the clock was looked at.
     pieces: u32,
     /// When sockets and timers had their turn.
@@ -124,7 +123,7 @@ impl Rings {
             self.looks = Looks::default();
             return;
         }
-        match self.looks.again(&self.eagerness, YIELDS) {
+        match self.looks.again(YIELDS) {
             Looked::Spun => {}
             // Sockets may need this worker as others its processor.
             Looked::Yielded => self.pieces = PIECES,

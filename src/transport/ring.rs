@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use byproxy_proto::frame::DOORBELL;
 
-use super::looks::{Eagerness, Looked, Looks};
+use super::looks::{Looked, Looks};
 use super::unix::Socket;
 use crate::shm::ring::{ClientEnd, ServerEnd};
 
@@ -40,7 +40,6 @@ pub(crate) struct Connected {
     ring: OnceLock<ClientEnd>,
     /// Requests take the ring.
     on_ring: AtomicBool,
-    eagerness: Eagerness,
     /// This side has ended the connection.
     closed: AtomicBool,
 }
@@ -144,7 +143,6 @@ impl Connected {
             socket,
             ring: OnceLock::new(),
             on_ring: AtomicBool::new(false),
-            eagerness: Eagerness::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -281,7 +279,7 @@ impl Connected {
                     self.call_reader(ring);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if looks.again(&self.eagerness, YIELDS) == Looked::Enough && ring.park_writer() {
+                    if looks.again(YIELDS) == Looked::Enough && ring.park_writer() {
                         let slept = self.sleep(&mut Vec::new());
                         ring.unpark();
                         if slept? == Woken::End {
@@ -317,7 +315,7 @@ impl Connected {
                     Ok(0)
                 };
             }
-            if looks.again(&self.eagerness, YIELDS) == Looked::Enough && ring.park_reader() {
+            if looks.again(YIELDS) == Looked::Enough && ring.park_reader() {
                 let before = into.len();
                 let slept = self.sleep(into);
                 ring.unpark();

@@ -65,7 +65,8 @@ impl Odd {
                 panic!("it asks for no ring")
             };
             assert!(served.open_ring().unwrap());
-            served.send_ring(&framed(|out| write_ring(number, true, out))).unwrap();
+            let given = framed(|out| write_ring(number, true, out));
+            lane.send_with(&given, served.ring().unwrap().descriptor()).unwrap();
             until("a call lies in the ring", || served.any_ring().unwrap().has_requests());
             conduct(served);
         });
