@@ -9,6 +9,7 @@ mod idle;
 mod listener;
 mod memory;
 mod pressure;
+mod ring;
 mod rings;
 mod session;
 mod support;
