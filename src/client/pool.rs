@@ -69,6 +69,8 @@ struct State {
     refused_until: Option<Instant>,
     /// How many threads wait for one.
     waiting: usize,
+    /// One of them has been woken and has not run yet: it takes a lane that is free then, and wakes the next if there are more.
+    woken: bool,
     closed: bool,
 }
 
@@ -131,6 +133,9 @@ impl Pool {
         loop {
             let mut state = self.state.lock();
             if let Some(lane) = state.free.pop() {
+                if !state.free.is_empty() {
+                    self.wake_one(state);
+                }
                 return Ok(found(lane));
             }
             if state.closed {
@@ -176,6 +181,18 @@ impl Pool {
             None => self.returned.wait(state),
         }
         state.waiting -= 1;
+        state.woken = false;
+    }
+
+    /// Wakes a thread that waits for a lane, unless one is on its way already: threads that are awake return lanes and take them again far
+    /// faster than a sleeper gets to run, and each wake-up costs more than their call.
+    #[inline]
+    fn wake_one(&self, mut state: MutexGuard<'_, State>) {
+        if state.waiting > 0 && !state.woken {
+            state.woken = true;
+            drop(state);
+            self.returned.notify_one();
+        }
     }
 
     /// Opens a lane whose place has been taken. Where there are others to share, those must do if no more can be had.
@@ -224,11 +241,7 @@ impl Pool {
             return;
         }
         state.free.push(lane);
-        let wanted = state.waiting > 0;
-        drop(state);
-        if wanted {
-            self.returned.notify_one();
-        }
+        self.wake_one(state);
     }
 }
 

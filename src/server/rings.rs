@@ -25,7 +25,7 @@ use super::driver::{Driver, Scratch};
 use super::timer::Chore;
 use crate::engine::{Caller, LaneId, Outputs, SessionId};
 use crate::shm::ring::{Fate, SEGMENT_BYTES, ServerEnd};
-use crate::transport::looks::{Looked, Looks};
+use crate::transport::looks::{Eagerness, Looked, Looks};
 use crate::transport::ring::Served;
 
 /// How often a worker gives its processor away between scans in vain before all rings are parked.
@@ -46,6 +46,7 @@ pub(super) struct Rings {
     scanned: Vec<Scanned>,
     /// Scans since something was found.
     looks: Looks,
+    eagerness: Eagerness,
     /// Work since the clock was looked at.
     pieces: u32,
     /// When sockets and timers had their turn.
@@ -120,10 +121,11 @@ impl Rings {
         }
         self.pieces += 1;
         if found {
+            self.looks.found(&self.eagerness);
             self.looks = Looks::default();
             return;
         }
-        match self.looks.again(YIELDS) {
+        match self.looks.again(&self.eagerness, YIELDS) {
             Looked::Spun => {}
             // Sockets may need this worker as others its processor.
             Looked::Yielded => self.pieces = PIECES,

@@ -154,7 +154,10 @@ impl Visit<'_> {
             return false;
         }
         self.connection.came_from(self.source);
-        self.connection.answering.swap(number, Ordering::AcqRel) == 0
+        // Whoever answers a call elsewhere makes this zero before its client can make another; only who reads from here sets it.
+        let answers_none = self.connection.answering.load(Ordering::Acquire) == 0;
+        self.connection.answering.store(number, Ordering::Release);
+        answers_none
     }
 
     /// Lets this lane go on in a ring, if there is a place for one.

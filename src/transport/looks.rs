@@ -1,16 +1,30 @@
 //! How long a side of a ring looks for something before it sleeps.
 //!
-//! First it spins, then it gives its processor away between looks, at last it sleeps. Spinning finds what comes soonest, but takes the
-//! processor from whoever it may wait for; so it is short, about as long as a call takes. (How long a yield takes does not tell whether
-//! others want the processor: with many clients most of them only look, and come back as fast as if there were nobody. Sides that
-//! spun longer after such yields halved what eight and fifty clients got done.)
+//! First it spins, then it gives its processor away between looks, at last it sleeps. Spinning finds soonest what comes from another
+//! processor, and keeps away from this one whoever it may wait for. Which of the two it is shows by itself: while spinning pays a side
+//! goes on with it; once it was in vain several times it yields nearly at once, and tries again only now and then.
+//!
+//! How long a yield takes tells nothing: with many clients most of them only look, and come back as fast as if there were nobody. Sides
+//! that spun longer after such yields, or less after others, made of what fifty clients got done a half, or a third.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often it spins before it yields.
+/// How often it spins before it yields: about as long as a call takes.
 const SPINS: u32 = 50;
+/// How often it spins so in vain before it believes it.
+const VAIN_MAX: u32 = 3;
+/// Then it spins only every so many waits.
+const TRY_EVERY: u32 = 16;
 /// When the processor comes back so late, others need it for longer: then sleeping is better, for who is woken is let in sooner.
 const YIELD_LATE: Duration = Duration::from_micros(500);
+
+/// Whether spinning pays, as one side has learned.
+#[derive(Debug, Default)]
+pub(crate) struct Eagerness {
+    /// Waits since one ended while spinning.
+    vain: AtomicU32,
+}
 
 /// How long it has been looking.
 #[derive(Debug, Default)]
@@ -27,16 +41,45 @@ pub(crate) enum Looked {
     Enough,
 }
 
+impl Eagerness {
+    #[inline]
+    fn spins(&self) -> bool {
+        let vain = self.vain.load(Ordering::Relaxed);
+        vain < VAIN_MAX || vain.is_multiple_of(TRY_EVERY)
+    }
+
+    /// A wait has ended, and so: several threads may say so at once, and what is lost then is learned again.
+    #[inline]
+    fn learn(&self, paid: bool) {
+        let vain = self.vain.load(Ordering::Relaxed);
+        if !paid || vain != 0 {
+            self.vain
+                .store(if paid { 0 } else { vain.wrapping_add(1) }, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Looks {
     /// Waits a little, unless there were so many yields already.
     #[inline]
-    pub(crate) fn again(&mut self, yields_max: u32) -> Looked {
+    pub(crate) fn again(&mut self, eagerness: &Eagerness, yields_max: u32) -> Looked {
         if self.0 < SPINS {
-            self.0 += 1;
-            std::hint::spin_loop();
-            return Looked::Spun;
+            if self.0 > 0 || eagerness.spins() {
+                self.0 += 1;
+                std::hint::spin_loop();
+                return Looked::Spun;
+            }
+            self.0 = SPINS;
         }
         self.give_way(yields_max)
+    }
+
+    /// Something was found.
+    #[inline]
+    pub(crate) fn found(&self, eagerness: &Eagerness) {
+        if self.0 > 0 {
+            eagerness.learn(self.0 <= SPINS);
+        }
     }
 
     fn give_way(&mut self, yields_max: u32) -> Looked {
@@ -57,16 +100,36 @@ impl Looks {
 mod tests {
     use super::*;
 
+    /// A wait that ends after so many looks in vain; how often it spun, and how often it yielded.
+    fn wait(eagerness: &Eagerness, looks_in_vain: u32) -> (u32, u32) {
+        let (mut looks, mut spins, mut yields) = (Looks::default(), 0, 0);
+        for _ in 0..looks_in_vain {
+            match looks.again(eagerness, 5) {
+                Looked::Spun => spins += 1,
+                Looked::Yielded => yields += 1,
+                Looked::Enough => break,
+            }
+        }
+        looks.found(eagerness);
+        (spins, yields)
+    }
+
     #[test]
     fn looking_ends() {
-        let mut looks = Looks::default();
-        let all: Vec<_> = (0..1_000).map(|_| looks.again(5)).collect();
-        assert_eq!(
-            all.iter().filter(|looked| **looked == Looked::Spun).count(),
-            SPINS as usize
-        );
-        let yields = all.iter().filter(|looked| **looked == Looked::Yielded).count();
+        let (spins, yields) = wait(&Eagerness::default(), u32::MAX);
+        assert_eq!(spins, SPINS);
         assert!((1..=5).contains(&yields), "{yields}");
-        assert_eq!(all.last(), Some(&Looked::Enough));
+    }
+
+    #[test]
+    fn who_spins_in_vain_yields_at_once_until_spinning_pays_again() {
+        let eagerness = Eagerness::default();
+        for _ in 0..VAIN_MAX {
+            assert_eq!(wait(&eagerness, SPINS + 1), (SPINS, 1));
+        }
+        let spun = (0..TRY_EVERY).filter(|_| wait(&eagerness, SPINS + 1).0 > 0).count();
+        assert_eq!(spun, 1, "now and then it tries");
+        while wait(&eagerness, 2) != (2, 0) {}
+        assert_eq!(wait(&eagerness, SPINS), (SPINS, 0), "it has paid");
     }
 }

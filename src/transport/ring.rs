@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use byproxy_proto::frame::DOORBELL;
 
-use super::looks::{Looked, Looks};
+use super::looks::{Eagerness, Looked, Looks};
 use super::unix::Socket;
 use crate::shm::ring::{ClientEnd, ServerEnd};
 
@@ -40,6 +40,7 @@ pub(crate) struct Connected {
     ring: OnceLock<ClientEnd>,
     /// Requests take the ring.
     on_ring: AtomicBool,
+    eagerness: Eagerness,
     /// This side has ended the connection.
     closed: AtomicBool,
 }
@@ -143,6 +144,7 @@ impl Connected {
             socket,
             ring: OnceLock::new(),
             on_ring: AtomicBool::new(false),
+            eagerness: Eagerness::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -279,7 +281,7 @@ impl Connected {
                     self.call_reader(ring);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if looks.again(YIELDS) == Looked::Enough && ring.park_writer() {
+                    if looks.again(&self.eagerness, YIELDS) == Looked::Enough && ring.park_writer() {
                         let slept = self.sleep(&mut Vec::new());
                         ring.unpark();
                         if slept? == Woken::End {
@@ -304,6 +306,7 @@ impl Connected {
         }
         loop {
             if ring.has_replies() {
+                looks.found(&self.eagerness);
                 return ring.receive(into);
             }
             if ended {
@@ -315,7 +318,7 @@ impl Connected {
                     Ok(0)
                 };
             }
-            if looks.again(YIELDS) == Looked::Enough && ring.park_reader() {
+            if looks.again(&self.eagerness, YIELDS) == Looked::Enough && ring.park_reader() {
                 let before = into.len();
                 let slept = self.sleep(into);
                 ring.unpark();
