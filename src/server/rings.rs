@@ -97,6 +97,9 @@ impl Rings {
     /// Looks at each ring once, and at all of them only so often in vain.
     #[inline]
     pub(super) fn scan(&mut self, driver: &Driver, scratch: &mut Scratch) {
+        if self.scanned.is_empty() {
+            return;
+        }
         let mut found = false;
         let mut at = 0;
         while let Some(scanned) = self.scanned.get_mut(at) {

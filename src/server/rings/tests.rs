@@ -371,3 +371,19 @@ fn the_timer_is_set_for_a_ring_that_was_parked() {
     let left = Duration::try_from(set.it_value).unwrap();
     assert!(left > Duration::ZERO && left <= REST_AFTER, "{left:?}");
 }
+
+/// Cause: a worker without rings looked at them in vain all the same, with every event. Symptom: it gave its processor away before nearly
+/// every call that came over a socket.
+#[test]
+fn who_has_no_rings_gives_nothing_away_for_them() {
+    let mut server = Still::start();
+    let mut rings = Rings::default();
+    for _ in 0..SCANS_MAX {
+        rings.scan(&server.driver, &mut server.scratch);
+    }
+    assert_eq!(
+        rings.looks.again(&rings.eagerness, YIELDS),
+        Looked::Spun,
+        "it begins anew"
+    );
+}
