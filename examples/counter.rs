@@ -10,27 +10,43 @@ use byproxy::{Process, Result};
 const WORKERS: u64 = 4;
 const ROUNDS: u64 = 200_000;
 
+/// Waits until all workers are there, so that they really count at the same time.
+fn meet(arrived: &Value<u64>) -> Result<()> {
+    arrived.fetch_add(1)?;
+    while arrived.get() < WORKERS {
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
 /// Nobody stops another from coming between the reading and the writing: Python's `v.value += 1`.
-fn without_lock(count: RawValue<u64>) {
+fn without_lock(arrived: Value<u64>, count: RawValue<u64>) -> Result<()> {
+    meet(&arrived)?;
     for _ in 0..ROUNDS {
         count.set(count.get() + 1);
     }
+    Ok(())
 }
 
-fn with_lock(count: RawValue<u64>, lock: Lock) {
+fn with_lock(arrived: Value<u64>, count: RawValue<u64>, lock: Lock) -> Result<()> {
+    meet(&arrived)?;
     for _ in 0..ROUNDS {
         let _guard = lock.acquire();
         count.set(count.get() + 1);
     }
+    Ok(())
 }
 
-fn with_modify(count: Value<u64>) {
+fn with_modify(arrived: Value<u64>, count: Value<u64>) -> Result<()> {
+    meet(&arrived)?;
     for _ in 0..ROUNDS {
         count.modify(|count| *count += 1);
     }
+    Ok(())
 }
 
-fn with_fetch_add(count: Value<u64>) -> Result<()> {
+fn with_fetch_add(arrived: Value<u64>, count: Value<u64>) -> Result<()> {
+    meet(&arrived)?;
     for _ in 0..ROUNDS {
         count.fetch_add(1)?;
     }
@@ -38,9 +54,9 @@ fn with_fetch_add(count: Value<u64>) -> Result<()> {
 }
 
 /// Starts the workers, waits for them, and tells what they counted.
-fn run(way: &str, start: impl Fn() -> Result<Process>, counted: impl Fn() -> u64) -> Result<u64> {
-    let began = Instant::now();
-    let workers: Vec<Process> = (0..WORKERS).map(|_| start()).collect::<Result<_>>()?;
+fn run(way: &str, start: impl Fn(&Value<u64>) -> Result<Process>, counted: impl Fn() -> u64) -> Result<u64> {
+    let (began, arrived) = (Instant::now(), Value::new(0)?);
+    let workers: Vec<Process> = (0..WORKERS).map(|_| start(&arrived)).collect::<Result<_>>()?;
     for worker in &workers {
         worker.join()?;
     }
@@ -58,14 +74,14 @@ fn main() -> Result<()> {
     let (raw, lock) = (RawValue::new(0)?, Lock::new()?);
     run(
         "get, then set",
-        || Ok(Process::spawn(without_lock, (&raw,))?),
+        |arrived| Ok(Process::spawn(without_lock, (arrived, &raw))?),
         || raw.get(),
     )?;
 
     let locked = RawValue::new(0)?;
     let exact = run(
         "under a lock",
-        || Ok(Process::spawn(with_lock, (&locked, &lock))?),
+        |arrived| Ok(Process::spawn(with_lock, (arrived, &locked, &lock))?),
         || locked.get(),
     )?;
     assert_eq!(exact, WORKERS * ROUNDS);
@@ -73,7 +89,7 @@ fn main() -> Result<()> {
     let modified = Value::new(0)?;
     let exact = run(
         "modify",
-        || Ok(Process::spawn(with_modify, (&modified,))?),
+        |arrived| Ok(Process::spawn(with_modify, (arrived, &modified))?),
         || modified.get(),
     )?;
     assert_eq!(exact, WORKERS * ROUNDS);
@@ -81,7 +97,7 @@ fn main() -> Result<()> {
     let added = Value::new(0)?;
     let exact = run(
         "fetch_add",
-        || Ok(Process::spawn(with_fetch_add, (&added,))?),
+        |arrived| Ok(Process::spawn(with_fetch_add, (arrived, &added))?),
         || added.get(),
     )?;
     assert_eq!(exact, WORKERS * ROUNDS);
