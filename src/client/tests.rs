@@ -291,6 +291,34 @@ fn threads_make_do_with_the_lanes_they_can_get() {
     );
 }
 
+/// One sleeper is woken at a time. Were that forgotten after the first, or a sleeper woken for a lane that others have taken by then, this
+/// would never end.
+#[test]
+fn many_threads_take_turns_on_few_lanes() {
+    let served = Served::start();
+    for call_lanes_max in [1, 2, 5] {
+        let options = Options {
+            call_lanes_max,
+            ..Options::default()
+        };
+        let remote = Remote::connect(served.handle.address(), options).unwrap();
+        let list = new_list(&remote);
+        std::thread::scope(|scope| {
+            for _ in 0..40 {
+                scope.spawn(|| {
+                    for number in 0..50 {
+                        call(&remote, Operation::ListAppend, list, (number,)).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(
+            call(&remote, Operation::ListLen, list, NOTHING).unwrap().1,
+            Value::from(2000)
+        );
+    }
+}
+
 /// Options with which a client that can't get in would try for as long as a test may take.
 fn patient() -> Options {
     Options {
