@@ -117,6 +117,7 @@ impl Rings {
                 scanned.in_vain += 1;
                 if scanned.in_vain >= SCANS_IN_VAIN && park(driver, connection) {
                     self.scanned.swap_remove(at);
+                    driver.timer.arm(driver.engine.poll_timeout());
                     continue;
                 }
             }
@@ -273,6 +274,7 @@ impl Driver {
         let Some(ring) = lane.ring() else { return };
         let idle = lane.used_until.load(Ordering::Relaxed) == ring.written() && !lane.scanned.load(Ordering::Acquire);
         if idle && lane.retire_ring(&inbound, ring) {
+            lane.was_ready.store(false, Ordering::Relaxed);
             return self.forget_ring(lane);
         }
         let unanswered = lane.answering.load(Ordering::Acquire) != 0;

@@ -193,8 +193,9 @@ impl Connected {
         match self.open_ring() {
             None => self.socket.send(bytes, sent),
             Some(ring) => match self.send_to_ring(ring, bytes, sent) {
-                // The server has closed the ring, which it does only where a frame ends; if it has ended the session, the socket says so.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                // The server has closed the ring. It was idle, or the session has ended: then the socket says so, but not after a part of a
+                // frame, whose rest would be taken for frames.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe && *sent == 0 => {
                     self.on_ring.store(false, Ordering::Relaxed);
                     self.socket.send(bytes, sent)
                 }
@@ -404,6 +405,23 @@ mod tests {
         let memory = server.ring().unwrap().descriptor().try_clone_to_owned().unwrap();
         assert!(client.go_on_in_ring(Some(memory)));
         (server, client)
+    }
+
+    /// Cause: a frame that had begun in a ring went on over the socket when its session ended. Symptom: the end of the session could read
+    /// what the frame carried as frames of their own.
+    #[test]
+    fn what_began_in_a_ring_does_not_go_on_over_the_socket() {
+        let (server, client) = connection();
+        let frame = vec![7; 100_000];
+        let mut sent = client.send_now(&frame).unwrap();
+        assert!(sent > 0 && sent < frame.len());
+        // There is room for more, so that it is not that which it waits for.
+        server.receive_from_ring(&mut Vec::new(), 1).unwrap();
+        server.ring().unwrap().close();
+        let error = client.send(&frame, &mut sent).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        let nothing = server.socket.receive_now(&mut Vec::new(), 64).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
     }
 
     /// Cause: the client looked whether the server waits for room only when it had found another record. Symptom: of a reply larger than

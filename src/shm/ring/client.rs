@@ -44,7 +44,8 @@ impl ClientEnd {
         let before = self.written.load(Ordering::Relaxed);
         let mut written = before;
         let mut sent = 0;
-        if self.answered.load(Ordering::Relaxed) {
+        let in_front = self.answered.load(Ordering::Relaxed);
+        if in_front {
             let end = self.server_read.load(Ordering::Relaxed) + CAPACITY;
             if let Some(end) = self.memory.requests().write_front(written, end, bytes) {
                 (written, sent) = (end, bytes.len());
@@ -60,8 +61,11 @@ impl ClientEnd {
             }
         }
         if !words::publish(&self.layout().requests.tail.0.index, before, written) {
-            // What was written there is nowhere, and something else may come to its place.
-            self.memory.requests().clear_front();
+            // What was written there now is nowhere, and something else may come to its place. What was there before has been read, or else
+            // nothing was written there.
+            if in_front {
+                self.memory.requests().clear_front();
+            }
             return Err(ErrorKind::BrokenPipe.into());
         }
         self.answered.store(false, Ordering::Relaxed);

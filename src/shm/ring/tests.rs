@@ -99,6 +99,19 @@ fn what_was_never_sent_is_never_read() {
     assert_eq!(bytes, long);
 }
 
+/// Cause: a record that could not be sent any more took the one before it along, which lay in front, unread. Symptom: the end of a session
+/// read in its place what had been there a lap ago.
+#[test]
+fn what_was_sent_is_read_though_the_next_was_not() {
+    let (server, client) = pair();
+    client.send(b"sent").unwrap();
+    server.close();
+    assert_eq!(kind(client.send(b"not sent")), ErrorKind::BrokenPipe);
+    let mut bytes = Vec::new();
+    server.receive(&mut bytes, 64).unwrap();
+    assert_eq!(bytes, b"sent");
+}
+
 #[test]
 fn more_than_fits_goes_in_pieces() {
     let (server, client) = pair();
