@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::Share;
 use byproxy_proto::value;
-use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate};
+use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat};
 use rustix::process::{Resource as Limited, getrlimit};
 
 use super::driver::{Driver, Verdict, encode};
@@ -160,12 +160,9 @@ fn sealed_bytes(descriptor: BorrowedFd<'_>) -> Result<u64, Fault> {
     }
     let stat = fstat(descriptor).map_err(|_| refused())?;
     let size = u64::try_from(stat.st_size).map_err(|_| refused())?;
-    // Pages may have been had beyond its end before that was sealed: to make it as large as it is drops them.
-    let beyond = match ftruncate(descriptor, size) {
-        Ok(()) => 0,
-        Err(_) => u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES),
-    };
-    Ok(size.saturating_add(beyond))
+    // Pages may have been had beyond its end before that was sealed.
+    let there = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES);
+    Ok(size.max(there))
 }
 
 fn numberless() -> Fault {
