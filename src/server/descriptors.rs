@@ -1,8 +1,9 @@
 //! Descriptors that are kept for clients: what stands behind objects of shared memory.
 //!
 //! The server never maps them. One is taken only if it is a memfd that is sealed against shrinking, so that no client has to fear the memory
-//! it gets by it, and the server seals it against growing, so that it occupies no more than it is charged for. It belongs to the engine's object, and is closed with it, wherever that happens: after the last release, at the end of a
-//! session, in a collection. On the way in it belongs to the connection it came on, and is closed with that.
+//! it gets by it, and the server seals it against growing, so that it occupies no more than it is charged for. It belongs to the engine's
+//! object, and is closed with it, wherever that happens: after the last release, at the end of a session, in a collection. On the way in it
+//! belongs to the connection it came on, and is closed with that.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::Share;
 use byproxy_proto::value;
-use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat};
+use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate};
 use rustix::process::{Resource as Limited, getrlimit};
 
 use super::driver::{Driver, Verdict, encode};
@@ -160,9 +161,13 @@ fn sealed_bytes(descriptor: BorrowedFd<'_>) -> Result<u64, Fault> {
     }
     let stat = fstat(descriptor).map_err(|_| refused())?;
     let size = u64::try_from(stat.st_size).map_err(|_| refused())?;
-    // Pages may have been had beyond its end before that was sealed.
-    let there = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES);
-    Ok(size.max(there))
+    // Pages may have been had beyond its end before that was sealed: to make it as large as it is drops them. Where they can't be dropped,
+    // they come on top of what its holes will take.
+    let beyond = match ftruncate(descriptor, size) {
+        Ok(()) => 0,
+        Err(_) => u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES),
+    };
+    Ok(size.saturating_add(beyond))
 }
 
 fn numberless() -> Fault {

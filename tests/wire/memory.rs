@@ -242,7 +242,8 @@ fn a_client_that_goes_in_the_middle_leaves_nothing_open() {
             std::thread::sleep(Duration::from_millis(2));
         }
         until("every descriptor is closed", || {
-            open() == before && served.handle.stats().descriptors == 0
+            // Fewer if something of the first client's was still open when they were counted.
+            open() <= before && served.handle.stats().descriptors == 0
         });
     });
 }
@@ -327,11 +328,17 @@ fn what_is_kept_is_charged_with_its_size_and_cant_grow() {
         refused.starts_with("BadArgument") && refused.contains("sealed"),
         "{refused}"
     );
-    // What takes more than its length says.
+    // What takes more than its length says: only what lies beyond its end, so that its length can be filled later.
     let long = sealed();
-    fallocate(&long, FallocateFlags::KEEP_SIZE, 0, 2 * SIZE).unwrap();
+    ftruncate(&long, SIZE).unwrap();
+    fallocate(&long, FallocateFlags::KEEP_SIZE, SIZE, SIZE).unwrap();
     let (longer, _) = share(&mut client, None, &[long.as_fd()]).unwrap();
-    assert!(charges(&mut client, 3 * SIZE));
+    assert!(charges(&mut client, 2 * SIZE));
+    assert_eq!(
+        fstat(&long).unwrap().st_blocks,
+        0,
+        "it takes what it is not charged for"
+    );
 
     client.call(Operation::Remove, 0, ("memory",)).unwrap();
     client.lane.send(&framed(|out| {
