@@ -133,6 +133,12 @@ impl Outputs {
         self.queue.drain(..)
     }
 
+    /// Whether there is anything else to do.
+    #[inline]
+    pub fn has_more(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// Whether there is neither a reply nor anything else to do.
     #[inline]
     pub fn is_empty(&self) -> bool {

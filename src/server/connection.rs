@@ -19,7 +19,8 @@ use parking_lot::Mutex;
 use super::driver::Verdict;
 use super::poller::{Interest, Poller};
 use super::session::Session;
-use crate::shm::ring::{Fate, ServerEnd};
+use crate::engine::SessionId;
+use crate::shm::ring::{FRONT_BYTES, Fate, ServerEnd};
 use crate::transport::Wire;
 
 /// How much one look at a connection reads.
@@ -463,6 +464,21 @@ impl Connection {
 }
 
 impl Inbound {
+    /// What lies alone and small in a lane's ring, and whose lane it is, if nothing has to be dealt with before it.
+    #[inline]
+    pub(super) fn receive_front<'a>(
+        &self,
+        connection: &Connection,
+        ring: &ServerEnd,
+        record: &'a mut [u8; FRONT_BYTES],
+    ) -> Option<(SessionId, &'a [u8])> {
+        let Role::Lane(session) = &self.role else { return None };
+        if !self.pending_in_ring.is_empty() || connection.is_stalled() {
+            return None;
+        }
+        Some((session.id, ring.receive_front(record)?))
+    }
+
     /// The bytes from a source that were not handled yet.
     #[inline]
     pub(super) fn pending(&mut self, source: Source) -> &mut Vec<u8> {

@@ -23,6 +23,7 @@ use super::session::Session;
 use super::timer::{Chore, Timer};
 use super::visit::Visit;
 use crate::engine::{Caller, Engine, Outcome, Output, Outputs, ReplyRef, SessionId};
+use crate::shm::ring::{FRONT_BYTES, ServerEnd};
 
 /// Buffers above this capacity are given back after use.
 const KEPT_BYTES_MAX: usize = 256 << 10;
@@ -86,7 +87,7 @@ pub(super) struct Scratch {
     /// What a connection sent, when nothing of it was pending.
     input: Vec<u8>,
     /// Replies to the connection being read.
-    replies: Vec<u8>,
+    pub(super) replies: Vec<u8>,
     /// A reply to another one.
     pub(super) frame: Vec<u8>,
     pub(super) out: Outputs,
@@ -115,6 +116,27 @@ pub(super) enum Verdict {
 }
 
 impl Driver {
+    /// Takes what lies in a lane's ring: mostly one small call alone, which goes straight from its record to the engine.
+    #[inline]
+    pub(super) fn read_ring(&self, connection: &Arc<Connection>, ring: &ServerEnd, scratch: &mut Scratch) {
+        let mut inbound = connection.inbound.lock();
+        let mut record = [0; FRONT_BYTES];
+        let verdict = match inbound.receive_front(connection, ring, &mut record) {
+            Some((session, bytes)) => {
+                let mut visit = Visit::new(self, connection, Source::Ring, Mode::Read, scratch);
+                let (consumed, verdict) = visit.serve(session, bytes);
+                if let Some(rest) = bytes.get(consumed..).filter(|rest| !rest.is_empty()) {
+                    inbound.pending_in_ring.extend_from_slice(rest);
+                }
+                verdict
+            }
+            None => self.take_frames(connection, &mut inbound, Source::Ring, Mode::Read, scratch),
+        };
+        if verdict != Verdict::Open {
+            self.part(connection, &mut inbound, verdict);
+        }
+    }
+
     /// Takes what a connection has sent.
     #[inline]
     pub(super) fn read(&self, connection: &Arc<Connection>, source: Source, scratch: &mut Scratch) {
@@ -153,6 +175,7 @@ impl Driver {
     }
 
     /// Deals with a connection that does not go on.
+    #[cold]
     fn part(&self, connection: &Connection, inbound: &mut Inbound, verdict: Verdict) {
         let session = match &inbound.role {
             Role::Closed => return,
@@ -183,27 +206,22 @@ impl Driver {
         mode: Mode,
         scratch: &mut Scratch,
     ) -> Verdict {
-        let Scratch {
-            input,
-            replies,
-            frame,
-            out,
-        } = scratch;
         loop {
             if matches!(inbound.role, Role::Closed) {
                 return Verdict::Open;
             }
             if connection.is_stalled() && mode == Mode::Read {
                 return if source == Source::Socket && connection.is_on_ring() {
-                    connection.drop_bells(input)
+                    connection.drop_bells(&mut scratch.input)
                 } else {
                     Verdict::Open
                 };
             }
+            let mut input = std::mem::take(&mut scratch.input);
             let mut pending = std::mem::take(inbound.pending(source));
             let fresh = pending.is_empty();
             let taken = if matches!(inbound.role, Role::Control(_)) {
-                let into = if fresh { &mut *input } else { &mut pending };
+                let into = if fresh { &mut input } else { &mut pending };
                 if fresh {
                     into.clear();
                 }
@@ -212,7 +230,7 @@ impl Driver {
                     .receive_with_descriptors(into, READ_BYTES, &mut inbound.descriptors)
             } else if fresh {
                 input.clear();
-                connection.receive(source, input, READ_BYTES)
+                connection.receive(source, &mut input, READ_BYTES)
             } else {
                 let needed = length_of_first(&pending);
                 connection.read_more(source, &mut pending, needed)
@@ -224,17 +242,7 @@ impl Driver {
                 Err(_) => (Verdict::Lost, false),
             };
             let bytes = if fresh { input.as_slice() } else { pending.as_slice() };
-            let mut visit = Visit {
-                driver: self,
-                connection,
-                source,
-                mode,
-                replies,
-                frame,
-                out,
-            };
-            let was_stranger = matches!(inbound.role, Role::Stranger);
-            let (consumed, verdict) = visit.handle_all(inbound, bytes);
+            let (consumed, verdict) = Visit::new(self, connection, source, mode, scratch).take(inbound, bytes);
             if consumed < bytes.len() {
                 if fresh {
                     pending = bytes.get(consumed..).unwrap_or_default().to_vec();
@@ -243,10 +251,7 @@ impl Driver {
                 }
                 *inbound.pending(source) = pending;
             }
-            // Whoever gave up on its welcome, or has said goodbye, may be gone and takes nothing along: how it went is to be read.
-            let leaves = was_stranger || verdict == Verdict::Goodbye;
-            let session = session_of(&inbound.role).filter(|_| !leaves);
-            self.write(connection, session, replies);
+            scratch.input = input;
             if verdict != Verdict::Open {
                 return verdict;
             }
@@ -258,6 +263,7 @@ impl Driver {
     }
 
     /// Writes frames to a connection and empties the buffer.
+    #[inline]
     pub(super) fn write(&self, connection: &Arc<Connection>, session: Option<SessionId>, frames: &mut Vec<u8>) {
         if frames.is_empty() {
             return;
@@ -265,21 +271,33 @@ impl Driver {
         match connection.write(frames, || self.timer.now().0, self.limits.unread_bytes_max) {
             Written::Fine => {}
             Written::Blocked => self.watch_progress(connection, self.limits.stuck_wait),
-            Written::Lost => {
-                let session = session.and_then(|session| self.sessions.get(&session.0).map(|found| Arc::clone(&found)));
-                if let Some(session) = session {
-                    self.doom(&session);
-                }
-            }
+            Written::Lost => self.lose_session(session),
         }
         frames.clear();
         if frames.capacity() > KEPT_BYTES_MAX {
-            *frames = Vec::new();
+            give_back(frames);
+        }
+    }
+
+    /// What was to be written to one of its connections can't be.
+    #[cold]
+    fn lose_session(&self, session: Option<SessionId>) {
+        let session = session.and_then(|session| self.sessions.get(&session.0).map(|found| Arc::clone(&found)));
+        if let Some(session) = session {
+            self.doom(&session);
         }
     }
 
     /// Does what the engine asks for. No lock of the engine is held.
+    #[inline]
     pub(super) fn deliver(&self, out: &mut Outputs, frame: &mut Vec<u8>) {
+        if out.has_more() {
+            self.deliver_all(out, frame);
+        }
+        out.clear();
+    }
+
+    fn deliver_all(&self, out: &mut Outputs, frame: &mut Vec<u8>) {
         for output in out.drain() {
             match output {
                 Output::Reply { to, reply } => self.reply(to, reply.as_ref(), frame),
@@ -294,7 +312,6 @@ impl Driver {
                 Output::Shutdown => self.ending.store(true, Ordering::Release),
             }
         }
-        out.clear();
     }
 
     /// Ends a visit: carries out the ends of sessions that it decided, and sets the timer.
@@ -308,7 +325,7 @@ impl Driver {
             self.stop();
         }
         if scratch.input.capacity() > KEPT_BYTES_MAX {
-            scratch.input = Vec::new();
+            give_back(&mut scratch.input);
         }
     }
 
@@ -358,6 +375,7 @@ impl Driver {
         self.rest_later(&lane);
     }
 
+    #[cold]
     fn watch_progress(&self, connection: &Arc<Connection>, after: Duration) {
         if !connection.on_the_clock.swap(true, Ordering::AcqRel) {
             self.timer.schedule(after, Chore::Progress(Arc::downgrade(connection)));
@@ -401,11 +419,9 @@ pub(super) fn encode(reply: ReplyRef<'_>, limit: usize, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn session_of(role: &Role) -> Option<SessionId> {
-    match role {
-        Role::Control(session) | Role::Lane(session) => Some(session.id),
-        Role::Stranger | Role::Closed => None,
-    }
+#[cold]
+fn give_back(buffer: &mut Vec<u8>) {
+    *buffer = Vec::new();
 }
 
 /// The length of the first frame with its prefix, once the prefix is there. It has been checked against the limit.

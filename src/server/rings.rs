@@ -20,7 +20,7 @@ use std::time::Duration;
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::{self, FrameError};
 
-use super::connection::{Connection, Role, Source};
+use super::connection::{Connection, Role};
 use super::driver::{Driver, Scratch};
 use super::timer::Chore;
 use crate::engine::{Caller, LaneId, Outputs, SessionId};
@@ -112,7 +112,7 @@ impl Rings {
             if connection.is_ready(ring) {
                 (found, scanned.in_vain) = (true, 0);
                 self.pieces += PIECES_OF_VISIT;
-                visit(driver, connection, scratch);
+                visit(driver, connection, ring, scratch);
             } else {
                 scanned.in_vain += 1;
                 if scanned.in_vain >= SCANS_IN_VAIN && park(driver, connection) {
@@ -145,8 +145,10 @@ impl Rings {
 
 /// Does what there is to do in a ring.
 #[inline]
-fn visit(driver: &Driver, connection: &Arc<Connection>, scratch: &mut Scratch) {
-    driver.attend(connection, scratch, |scratch| driver.serve_ring(connection, scratch));
+fn visit(driver: &Driver, connection: &Arc<Connection>, ring: &ServerEnd, scratch: &mut Scratch) {
+    driver.attend(connection, scratch, |scratch| {
+        driver.serve_ring(connection, ring, scratch);
+    });
 }
 
 /// Scans a ring no more; false if there is something to do in it.
@@ -160,7 +162,16 @@ fn park(driver: &Driver, connection: &Arc<Connection>) -> bool {
 }
 
 impl Driver {
-    fn serve_ring(&self, connection: &Arc<Connection>, scratch: &mut Scratch) {
+    #[inline]
+    fn serve_ring(&self, connection: &Arc<Connection>, ring: &ServerEnd, scratch: &mut Scratch) {
+        if connection.has_delivery() || connection.has_unsent() {
+            self.catch_up(connection, scratch);
+        }
+        self.read_ring(connection, ring, scratch);
+    }
+
+    /// Before anything more is read from a ring: what became of what was delivered, and what there is still to write.
+    fn catch_up(&self, connection: &Arc<Connection>, scratch: &mut Scratch) {
         if connection.has_delivery() {
             let session = match &connection.inbound.lock().role {
                 Role::Lane(session) => Some(session.id),
@@ -173,7 +184,6 @@ impl Driver {
         if connection.has_unsent() {
             self.write_on(connection, scratch);
         }
-        self.read(connection, Source::Ring, scratch);
     }
 
     /// Tells the engine what became of the last delivery through a lane's ring, if that is known.
@@ -297,7 +307,7 @@ impl Driver {
         let ready = lane.is_ready(ring);
         if lane.was_ready.swap(ready, Ordering::Relaxed) && ready {
             self.counters.overlooked.fetch_add(1, Ordering::Relaxed);
-            self.attend(lane, scratch, |scratch| self.serve_ring(lane, scratch));
+            self.attend(lane, scratch, |scratch| self.serve_ring(lane, ring, scratch));
         }
         if !ring.is_consumed()
             && let Some(served) = lane.wire.served()

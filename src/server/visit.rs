@@ -13,7 +13,7 @@ use byproxy_proto::op::Operation;
 
 use super::connection::{Connection, Inbound, READ_BYTES, Role, Source};
 use super::descriptors;
-use super::driver::{Driver, Mode, Verdict, encode, session_of};
+use super::driver::{Driver, Mode, Scratch, Verdict, encode};
 use crate::engine::{Call, Caller, LaneId, Outcome, Outputs, ReplyRef, SessionId, Time};
 
 /// One look at one connection.
@@ -27,23 +27,76 @@ pub(super) struct Visit<'a> {
     pub(super) out: &'a mut Outputs,
 }
 
-impl Visit<'_> {
-    /// Handles the whole frames in front of these bytes; returns how many bytes those were.
-    pub(super) fn handle_all(&mut self, inbound: &mut Inbound, bytes: &[u8]) -> (usize, Verdict) {
-        let mut rest = bytes;
-        if inbound.descriptors.len() > 1 {
-            return (bytes.len(), self.refuse(&descriptors::unasked()));
+impl<'a> Visit<'a> {
+    #[inline]
+    pub(super) fn new(
+        driver: &'a Driver,
+        connection: &'a Arc<Connection>,
+        source: Source,
+        mode: Mode,
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        let Scratch {
+            replies, frame, out, ..
+        } = scratch;
+        Self {
+            driver,
+            connection,
+            source,
+            mode,
+            replies,
+            frame,
+            out,
         }
+    }
+
+    /// Handles the whole frames in front of these bytes and writes what there is to reply; returns how many bytes those were.
+    pub(super) fn take(&mut self, inbound: &mut Inbound, bytes: &[u8]) -> (usize, Verdict) {
+        match &inbound.role {
+            Role::Lane(session) => self.serve(session.id, bytes),
+            Role::Control(session) => {
+                let session = session.id;
+                let taken = self.handle_control(session, &mut inbound.descriptors, bytes);
+                self.finish(session, taken.1);
+                taken
+            }
+            Role::Stranger => {
+                let taken = self.handle_stranger(inbound, bytes);
+                self.driver.write(self.connection, None, self.replies);
+                taken
+            }
+            Role::Closed => (bytes.len(), Verdict::Open),
+        }
+    }
+
+    /// The same for a lane of this session.
+    #[inline]
+    pub(super) fn serve(&mut self, session: SessionId, bytes: &[u8]) -> (usize, Verdict) {
+        let taken = self.each_frame(Some(session), bytes, |visit, body| visit.handle_request(session, body));
+        self.finish(session, taken.1);
+        taken
+    }
+
+    /// Writes the replies. Whoever has said goodbye may be gone and takes nothing along: how it went is to be read.
+    #[inline]
+    fn finish(&mut self, session: SessionId, verdict: Verdict) {
+        let session = (verdict != Verdict::Goodbye).then_some(session);
+        self.driver.write(self.connection, session, self.replies);
+    }
+
+    /// Handles one whole frame after the other; returns how many bytes those were. If a reply can't be written meanwhile, that is the end of
+    /// the session, if there is one.
+    #[inline]
+    fn each_frame(
+        &mut self,
+        session: Option<SessionId>,
+        bytes: &[u8],
+        mut handle: impl FnMut(&mut Self, &[u8]) -> Verdict,
+    ) -> (usize, Verdict) {
+        let mut rest = bytes;
         loop {
-            let limit = match inbound.role {
-                Role::Stranger if !cfg!(canary = "no_prefix_limit") => HANDSHAKE_BYTES_MAX,
-                _ => self.driver.limits.frame_bytes_max,
-            };
-            let body = match frame::split(rest, limit) {
+            let body = match frame::split(rest, self.driver.limits.frame_bytes_max) {
                 Ok(Some(body)) => body,
-                Ok(None) if rest.is_empty() && !inbound.descriptors.is_empty() => {
-                    return (bytes.len(), self.refuse(&descriptors::unasked()));
-                }
                 Ok(None) => return (bytes.len() - rest.len(), Verdict::Open),
                 Err(error) => return (bytes.len(), self.refuse(&error.into())),
             };
@@ -52,18 +105,12 @@ impl Visit<'_> {
                 // A doorbell: what it is about is in the ring.
                 continue;
             }
-            let verdict = match &inbound.role {
-                Role::Lane(session) => self.handle_request(session.id, body),
-                Role::Control(session) => self.handle_control(session.id, &mut inbound.descriptors, body),
-                Role::Stranger => self.handle_hello(inbound, body),
-                Role::Closed => return (bytes.len(), Verdict::Open),
-            };
-            if verdict != Verdict::Open {
+            let verdict = handle(self, body);
+            if rest.is_empty() || verdict != Verdict::Open {
                 return (bytes.len() - rest.len(), verdict);
             }
             if self.replies.len() >= READ_BYTES {
-                self.driver
-                    .write(self.connection, session_of(&inbound.role), self.replies);
+                self.driver.write(self.connection, session, self.replies);
             }
             if self.mode == Mode::Read && self.connection.is_stalled() {
                 return (bytes.len() - rest.len(), Verdict::Open);
@@ -71,6 +118,7 @@ impl Visit<'_> {
         }
     }
 
+    #[inline]
     fn handle_request(&mut self, session: SessionId, body: &[u8]) -> Verdict {
         let driver = self.driver;
         let caller = Caller {
@@ -188,9 +236,22 @@ impl Visit<'_> {
         }
     }
 
-    /// The control connection carries releases, descriptors and the goodbye.
+    /// The control connection carries releases, descriptors and the goodbye. A descriptor comes with the frame that is about it.
     #[cold]
-    fn handle_control(&mut self, session: SessionId, descriptors: &mut Vec<OwnedFd>, body: &[u8]) -> Verdict {
+    fn handle_control(&mut self, session: SessionId, descriptors: &mut Vec<OwnedFd>, bytes: &[u8]) -> (usize, Verdict) {
+        if descriptors.len() > 1 {
+            return (bytes.len(), self.refuse(&descriptors::unasked()));
+        }
+        let (consumed, verdict) = self.each_frame(Some(session), bytes, |visit, body| {
+            visit.handle_errand(session, descriptors, body)
+        });
+        if verdict == Verdict::Open && consumed == bytes.len() && !descriptors.is_empty() {
+            return (consumed, self.refuse(&descriptors::unasked()));
+        }
+        (consumed, verdict)
+    }
+
+    fn handle_errand(&mut self, session: SessionId, descriptors: &mut Vec<OwnedFd>, body: &[u8]) -> Verdict {
         match Request::read(body) {
             Ok(Request::Release(releases)) => {
                 self.driver
@@ -226,16 +287,28 @@ impl Visit<'_> {
         self.driver.deliver(self.out, self.frame);
     }
 
-    /// A connection's first frame: its hello.
+    /// A connection's first frame is its hello; what follows depends on what that made of it.
     #[cold]
-    fn handle_hello(&mut self, inbound: &mut Inbound, body: &[u8]) -> Verdict {
+    fn handle_stranger(&mut self, inbound: &mut Inbound, bytes: &[u8]) -> (usize, Verdict) {
+        let limit = if cfg!(canary = "no_prefix_limit") {
+            self.driver.limits.frame_bytes_max
+        } else {
+            HANDSHAKE_BYTES_MAX
+        };
+        let body = match frame::split(bytes, limit) {
+            Ok(Some(body)) => body,
+            Ok(None) => return (0, Verdict::Open),
+            Err(error) => return (bytes.len(), self.refuse(&error.into())),
+        };
+        let length = PREFIX_BYTES + body.len();
         match self.driver.greet(self.connection, body, self.replies) {
-            Ok(role) => {
-                inbound.role = role;
-                Verdict::Open
-            }
-            Err(fault) => self.refuse(&fault),
+            Ok(role) => inbound.role = role,
+            Err(fault) => return (length, self.refuse(&fault)),
         }
+        // Whoever gave up on its welcome may be gone and takes nothing along.
+        self.driver.write(self.connection, None, self.replies);
+        let (consumed, verdict) = self.take(inbound, bytes.get(length..).unwrap_or_default());
+        (length + consumed, verdict)
     }
 
     #[cold]

@@ -40,7 +40,7 @@ const CAPACITY: u64 = 64 << 10;
 const WORD: u64 = size_of::<u64>() as u64;
 const WORDS: usize = (CAPACITY / WORD) as usize;
 /// What a front holds, in bytes.
-const FRONT_BYTES: usize = FRONT_WORDS * size_of::<u64>();
+pub(crate) const FRONT_BYTES: usize = FRONT_WORDS * size_of::<u64>();
 const FRONT_WORDS: usize = 6;
 /// What a ring's two directions take in memory, at most, in bytes.
 pub(crate) const SEGMENT_BYTES: usize = size_of::<Layout>();
@@ -200,9 +200,13 @@ impl Stream<'_> {
     /// behind `end`, or holds nothing.
     #[inline]
     fn read(self, at: u64, end: u64, into: &mut Vec<u8>) -> Option<(usize, u64)> {
-        let in_front = self.front.mark.load(Relaxed).wrapping_sub(mark(at));
-        if (1..=FRONT_BYTES as u64).contains(&in_front) {
-            return self.read_front(in_front, at, end, into);
+        if let Some(count) = self.in_front(at) {
+            let mut record = [0; FRONT_BYTES];
+            let (bytes, stop) = self
+                .read_front(count, at, &mut record)
+                .filter(|(_, stop)| *stop <= end)?;
+            into.extend_from_slice(bytes);
+            return Some((bytes.len(), stop));
         }
         let count = self.bytes.get(place(at))?.load(Relaxed);
         let stop = count.checked_next_multiple_of(WORD)?.checked_add(at + WORD)?;
@@ -222,19 +226,21 @@ impl Stream<'_> {
         Some((count, stop))
     }
 
+    /// How many bytes the record at `at` has, if it lies in the front.
     #[inline]
-    fn read_front(self, count: u64, at: u64, end: u64, into: &mut Vec<u8>) -> Option<(usize, u64)> {
-        let stop = at + WORD + count.next_multiple_of(WORD);
-        if stop > end {
-            return None;
-        }
-        let mut bytes = [0; FRONT_BYTES];
-        for (word, place) in bytes.as_chunks_mut().0.iter_mut().zip(&self.front.bytes) {
+    fn in_front(self, at: u64) -> Option<u64> {
+        let count = self.front.mark.load(Relaxed).wrapping_sub(mark(at));
+        (1..=FRONT_BYTES as u64).contains(&count).then_some(count)
+    }
+
+    /// Copies out the record of so many bytes that lies in the front; also returns where it ends.
+    #[inline]
+    fn read_front(self, count: u64, at: u64, record: &mut [u8; FRONT_BYTES]) -> Option<(&[u8], u64)> {
+        for (word, place) in record.as_chunks_mut().0.iter_mut().zip(&self.front.bytes) {
             *word = place.load(Relaxed).to_le_bytes();
         }
-        let count = usize::try_from(count).ok()?;
-        into.extend_from_slice(bytes.get(..count)?);
-        Some((count, stop))
+        let bytes = record.get(..usize::try_from(count).ok()?)?;
+        Some((bytes, at + WORD + count.next_multiple_of(WORD)))
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::*;
 use crate::engine::{Engine, Settings, Time};
 use crate::server::Limits;
+use crate::server::connection::Source;
 use crate::transport::ring::Connected;
 use crate::transport::unix::{Listener, Socket};
 use crate::transport::{Stream, Wire};

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::words::{self, CLOSED, DECLINED, POSITION};
-use super::{CAPACITY, Layout, Memory, SEGMENT_BYTES, nonsense};
+use super::{CAPACITY, FRONT_BYTES, Layout, Memory, SEGMENT_BYTES, nonsense};
 use crate::shm::segment::Segment;
 
 /// The server's end. Reading is one thread's business at a time, and so is writing; looking is anybody's at any time.
@@ -62,6 +62,25 @@ impl ServerEnd {
     #[inline]
     pub(crate) fn has_requests(&self) -> bool {
         self.tail() != self.read.load(Ordering::Relaxed)
+    }
+
+    /// Takes a request that lies in the front, if nothing lies behind it. Nobody has to be called for that: a client that waits for room has
+    /// written more, which [`Self::receive`] takes.
+    #[inline]
+    pub(crate) fn receive_front<'a>(&self, record: &'a mut [u8; FRONT_BYTES]) -> Option<&'a [u8]> {
+        let (read, tail) = (self.read.load(Ordering::Relaxed), self.tail());
+        if tail == read {
+            return None;
+        }
+        let requests = self.memory.requests();
+        let (bytes, end) = requests.read_front(requests.in_front(read)?, read, record)?;
+        if end != tail {
+            return None;
+        }
+        self.read.store(end, Ordering::Relaxed);
+        self.answers.store(true, Ordering::Relaxed);
+        words::advance(&self.layout().requests.head.0, end);
+        Some(bytes)
     }
 
     /// Appends the records that have arrived, until these are so many bytes; `WouldBlock` if there are none.

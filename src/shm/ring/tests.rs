@@ -68,6 +68,59 @@ fn what_answers_something_and_is_small_lies_beside_its_index() {
 }
 
 #[test]
+fn a_small_request_alone_is_taken_from_the_front() {
+    let (server, client) = pair();
+    let (mut bytes, mut record) = (Vec::new(), [0; FRONT_BYTES]);
+    assert_eq!(server.receive_front(&mut record), None);
+    for length in 1..=FRONT_BYTES {
+        let call = pattern(length);
+        client.send(&call).unwrap();
+        assert!(client.is_unread());
+        assert_eq!(server.receive_front(&mut record), Some(call.as_slice()));
+        assert!(!client.is_unread());
+        assert_eq!(server.receive_front(&mut record), None);
+        server.send(b"reply").unwrap();
+        client.receive(&mut bytes).unwrap();
+        assert!(client.take());
+    }
+}
+
+#[test]
+fn a_request_that_is_long_or_not_alone_is_taken_from_the_stream() {
+    let (server, client) = pair();
+    let (mut bytes, mut record) = (Vec::new(), [0; FRONT_BYTES]);
+    let long = pattern(FRONT_BYTES + 1);
+    for calls in [[b"first".as_slice(), b"second"], [&long, b"third"]] {
+        for call in calls {
+            client.send(call).unwrap();
+        }
+        assert_eq!(server.receive_front(&mut record), None);
+        server.receive(&mut bytes, 1 << 20).unwrap();
+        assert_eq!(bytes, calls.concat());
+        assert_eq!(server.receive_front(&mut record), None);
+        server.send(b"reply").unwrap();
+        client.receive(&mut Vec::new()).unwrap();
+        assert!(client.take());
+        bytes.clear();
+    }
+}
+
+/// Whoever takes a request from the front calls nobody: a client that waits for room is called for what lies behind it.
+#[test]
+fn a_client_that_waits_for_room_behind_a_front_is_called() {
+    let (server, client) = pair();
+    client.send(b"small").unwrap();
+    assert!(server.receive_front(&mut [0; FRONT_BYTES]).is_some());
+    let long = pattern(1 << 20);
+    let sent = client.send(&long).unwrap();
+    assert_eq!(kind(client.send(&long[sent..])), ErrorKind::WouldBlock);
+    assert!(client.park_writer());
+    assert_eq!(server.receive_front(&mut [0; FRONT_BYTES]), None);
+    server.receive(&mut Vec::new(), 1 << 20).unwrap();
+    assert!(server.calls_writer());
+}
+
+#[test]
 fn what_comes_before_an_answer_leaves_the_front_alone() {
     let (server, client) = pair();
     for bytes in [b"first".as_slice(), b"second", b"third"] {
@@ -264,7 +317,8 @@ fn nonsense_in_any_word_is_an_error_or_nothing() {
         ];
         let values = [next(), next() & 0xffff, next() & 0xff, u64::MAX, 1, next() >> 2, 120];
         words[round % words.len()].store(values[round / words.len() % values.len()], Relaxed);
-        let mut bytes = Vec::new();
+        let (mut bytes, mut record) = (Vec::new(), [0; FRONT_BYTES]);
+        let _ = server.receive_front(&mut record);
         let _ = server.receive(&mut bytes, 1 << 20);
         assert!(bytes.len() as u64 <= CAPACITY, "more than the ring can hold");
         let _ = server.fate(server.written());

@@ -11,6 +11,9 @@
 //! Positions count bytes since the ring was made and only grow. What a client has published before `CLOSED` was set is in the ring; what
 //! it publishes afterwards is nowhere, and the client knows: that makes a consumer's commit, and the end of an idle ring, one instruction.
 //!
+//! One move of an index calls nobody ([`advance`]): past a request that lay in the front, and nothing behind it. What that makes room for
+//! is a record's worth in an empty stream, so a client that waits for room has published others since, and the move past those calls it.
+//!
 //! # Sleeping without missing anything
 //!
 //! | who moves an index | who is about to sleep |
@@ -23,7 +26,7 @@
 //! perhaps for nothing: who still waits then says so again before it sleeps on.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use crate::shm::word::Word;
 
@@ -55,6 +58,13 @@ pub(super) fn post<W: RingWord>(index: &W, to: u64) {
     // As in `publish`.
     index.swap(to, SeqCst);
     W::fence_after_seq_cst();
+}
+
+/// The same where nobody has to be called.
+#[inline]
+pub(super) fn advance<W: RingWord>(index: &W, to: u64) {
+    // Whoever sees the index sees that what lay before it was read (pairs with the Acquire in `look`).
+    index.store(to, Release);
 }
 
 /// Where an index is. Pairs with [`publish`] and [`post`]: the bytes before it are there.
