@@ -13,6 +13,7 @@ use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::Share;
 use byproxy_proto::value;
 use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate};
+use rustix::param::page_size;
 use rustix::process::{Resource as Limited, getrlimit};
 
 use super::driver::{Driver, Verdict, encode};
@@ -161,13 +162,14 @@ fn sealed_bytes(descriptor: BorrowedFd<'_>) -> Result<u64, Fault> {
     }
     let stat = fstat(descriptor).map_err(|_| refused())?;
     let size = u64::try_from(stat.st_size).map_err(|_| refused())?;
+    let occupied = size.next_multiple_of(page_size() as u64);
     // Pages may have been had beyond its end before that was sealed: to make it as large as it is drops them. Where they can't be dropped,
     // they come on top of what its holes will take.
     let beyond = match ftruncate(descriptor, size) {
         Ok(()) => 0,
         Err(_) => u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES),
     };
-    Ok(size.saturating_add(beyond))
+    Ok(occupied.saturating_add(beyond))
 }
 
 fn numberless() -> Fault {

@@ -280,19 +280,17 @@ impl Driver {
     /// Closes a lane's ring if it was not used since somebody was asked to look.
     pub(super) fn rest(&self, lane: &Arc<Connection>, scratch: &mut Scratch) {
         lane.rests_soon.store(false, Ordering::Release);
+        let was_ready = lane.was_ready.swap(false, Ordering::Relaxed);
         let inbound = lane.inbound.lock();
         let Some(ring) = lane.ring() else { return };
         let idle = lane.used_until.load(Ordering::Relaxed) == ring.written() && !lane.scanned.load(Ordering::Acquire);
         if idle && lane.retire_ring(&inbound, ring) {
-            lane.was_ready.store(false, Ordering::Relaxed);
             return self.forget_ring(lane);
         }
         let unanswered = lane.answering.load(Ordering::Acquire) != 0;
         drop(inbound);
         if idle {
-            self.look_after(lane, ring, scratch);
-        } else {
-            lane.was_ready.store(false, Ordering::Relaxed);
+            self.look_after(lane, ring, was_ready, scratch);
         }
         // A call that waits long is not looked after: its reply will see to that.
         if !(idle && unanswered) {
@@ -303,9 +301,10 @@ impl Driver {
     /// Nobody scans this ring, and nothing has happened in it for a while. If there is something to do all the same, its client is about to
     /// call, or its call was missed. The next look tells which: then it is done, so that a fault of ours in who calls whom costs seconds
     /// and not a session. Counted, because there must be none.
-    fn look_after(&self, lane: &Arc<Connection>, ring: &ServerEnd, scratch: &mut Scratch) {
+    fn look_after(&self, lane: &Arc<Connection>, ring: &ServerEnd, was_ready: bool, scratch: &mut Scratch) {
         let ready = lane.is_ready(ring);
-        if lane.was_ready.swap(ready, Ordering::Relaxed) && ready {
+        lane.was_ready.store(ready, Ordering::Relaxed);
+        if was_ready && ready {
             self.counters.overlooked.fetch_add(1, Ordering::Relaxed);
             self.attend(lane, scratch, |scratch| self.serve_ring(lane, ring, scratch));
         }
