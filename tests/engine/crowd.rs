@@ -6,7 +6,7 @@
 
 use crate::member::{Crowd, Doing, Member, within};
 use crate::model::{as_int, int, items};
-use byproxy::engine::Settings;
+use byproxy::engine::{Resource, Settings};
 use byproxy_proto::fault::FaultCode;
 use byproxy_proto::op::Operation;
 use byproxy_proto::value::{Kind, Value};
@@ -27,6 +27,31 @@ struct Witness {
     tokens: [Mutex<HashSet<i64>>; LOCKS],
     /// The session that has each lock, as far as its holder knows.
     holders: [AtomicU64; LOCKS],
+    /// How much of what was given to the server is there.
+    kept: Arc<AtomicI64>,
+}
+
+/// What stands for shared memory here: something with a number that is there until it is dropped.
+#[derive(Debug)]
+struct Kept {
+    number: i64,
+    count: Arc<AtomicI64>,
+}
+
+impl Kept {
+    fn new(number: i64, count: &Arc<AtomicI64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self {
+            number,
+            count: Arc::clone(count),
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -80,7 +105,9 @@ fn a_crowd_that_dies_all_the_time_leaves_nothing_behind() {
                 "nothing is in flight once all are dead: {audit:?}"
             );
         }
-        for name in ["bounded", "ranked", "list", "dict", "lock 0", "lock 1", "lock 2"] {
+        for name in [
+            "bounded", "ranked", "list", "dict", "lock 0", "lock 1", "lock 2", "memory",
+        ] {
             keeper.call(Operation::Remove, 0, vec![Value::from(name)]);
         }
         keeper.call(Operation::Collect, 0, Vec::new());
@@ -88,6 +115,12 @@ fn a_crowd_that_dies_all_the_time_leaves_nothing_behind() {
         crowd.run_jobs();
         crowd.engine.check().expect("the invariants hold at the end");
         assert_eq!(crowd.engine.stats(), byproxy::engine::Stats::default());
+        let given = witness.next_item.load(Ordering::Relaxed);
+        assert_eq!(
+            witness.kept.load(Ordering::Relaxed),
+            0,
+            "of up to {given} things given to the server"
+        );
     });
 }
 
@@ -155,7 +188,8 @@ fn live(crowd: &Arc<Crowd>, witness: &Witness, seed: u64) {
             0..4 => put(&mut member, witness),
             4..8 => get(&mut member, witness),
             8..12 => lock(&mut member, witness),
-            12..18 => mutate(&mut member),
+            12..17 => mutate(&mut member),
+            17 => memory(&mut member, witness),
             18 if member.random.percent(30) => member.kill_someone(),
             18 => member.call(Operation::Collect, 0, Vec::new()).is_some(),
             _ if member.random.percent(20) => false,
@@ -287,6 +321,39 @@ fn lock(member: &mut Member, witness: &Witness) -> bool {
     member
         .call_named(name, Operation::LockRelease, vec![int(token)])
         .is_some()
+}
+
+/// Shared memory that is given, found by its name, fetched, put into a container, removed and let go.
+fn memory(member: &mut Member, witness: &Witness) -> bool {
+    let number = witness.next_item.fetch_add(1, Ordering::Relaxed);
+    let name = member.random.percent(60).then_some("memory");
+    let bytes = *member.random.pick(&[0, 100, 1 << 20]);
+    let given = Resource::new(Kept::new(number, &witness.kept), bytes);
+    let Some((token, made)) = member.share(name, given, &int(number)) else {
+        return false;
+    };
+    let Some((resource, note)) = member.fetch(token.object) else {
+        return false;
+    };
+    let found = resource
+        .get::<Kept>()
+        .map(|kept| kept.number)
+        .expect("it is what was given");
+    assert_eq!(as_int(&note), Some(found), "a note belongs to what it was given with");
+    assert!(
+        !made || found == number,
+        "{number} was given, and {found} stands for it"
+    );
+    let alive = match member.random.below(10) {
+        0..3 => member
+            .call_named("list", Operation::ListAppend, vec![Value::from(token)])
+            .is_some(),
+        3..5 => member.call(Operation::Remove, 0, vec![Value::from("memory")]).is_some(),
+        5 => return true,
+        _ => true,
+    };
+    member.release(&[(token.object, 2)]);
+    alive
 }
 
 /// Containers of proxies, so that references travel between objects and sessions.

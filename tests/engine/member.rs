@@ -3,11 +3,11 @@
 use crate::model::{encode, int};
 use crate::random::Random;
 use byproxy::engine::{
-    Call, Caller, Engine, Job, LaneId, Outcome, Output, Outputs, Peer, ReplyRef, SessionId, Settings, Time,
+    Call, Caller, Engine, Job, LaneId, Outcome, Output, Outputs, Peer, ReplyRef, Resource, SessionId, Settings, Time,
 };
-use byproxy_proto::fault::FaultCode;
+use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::op::Operation;
-use byproxy_proto::value::{Kind, Limits, Raw, Value};
+use byproxy_proto::value::{Kind, Limits, Raw, Token, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -282,13 +282,41 @@ impl Member {
         let letter = self.send(operation, object, arguments)?;
         let releases: Vec<(u64, u64)> = letter.handed.into_iter().map(|object| (object, 1)).collect();
         if !releases.is_empty() {
-            let now = self.crowd.tick();
-            self.crowd
-                .engine
-                .handle_release(now, self.session, &releases, &mut self.out);
-            self.crowd.route(&mut self.out);
+            self.release(&releases);
         }
         Some(letter.answer)
+    }
+
+    /// Lets go of so many references to each object.
+    pub(crate) fn release(&mut self, releases: &[(u64, u64)]) {
+        let now = self.crowd.tick();
+        self.crowd
+            .engine
+            .handle_release(now, self.session, releases, &mut self.out);
+        self.crowd.route(&mut self.out);
+    }
+
+    /// Gives something into the server's keeping; tells whether it is a new object that stands for it. A reference to that is the member's.
+    pub(crate) fn share(&mut self, name: Option<&str>, resource: Resource, note: &Value) -> Option<(Token, bool)> {
+        let now = self.crowd.tick();
+        let engine = &self.crowd.engine;
+        let shared = engine.handle_share(now, self.session, name, &encode(note), resource, &mut self.out);
+        self.crowd.route(&mut self.out);
+        unless_gone(shared).map(|shared| shared.expect("what is shared is small and well-formed"))
+    }
+
+    /// Fetches what an object of the member's stands for, with its note. Another reference is the member's.
+    pub(crate) fn fetch(&mut self, object: u64) -> Option<(Resource, Value)> {
+        let now = self.crowd.tick();
+        let fetched = self.crowd.engine.handle_fetch(now, self.session, object, &mut self.out);
+        self.crowd.route(&mut self.out);
+        if self.is_doomed(self.session.0) {
+            // Its end may have taken the object along.
+            return None;
+        }
+        let (resource, note) = unless_gone(fetched)?.expect("who lives has what it holds");
+        let note = Raw::check(&note, &Limits::default()).and_then(Raw::to_value);
+        Some((resource, note.expect("notes are kept as they are")))
     }
 
     /// Confirms a delivery; false if the session had ended by the time it did.
@@ -364,6 +392,12 @@ impl Member {
             lane: LaneId(0),
         }
     }
+}
+
+/// Nothing if the session had ended.
+fn unless_gone<T>(outcome: Result<T, Fault>) -> Option<Result<T, Fault>> {
+    let gone = matches!(&outcome, Err(fault) if fault.code == FaultCode::Gone);
+    (!gone).then_some(outcome)
 }
 
 fn start(crowd: &Crowd) -> (SessionId, Arc<Mailbox>) {
