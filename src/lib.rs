@@ -16,6 +16,7 @@ mod handle;
 mod manager;
 pub mod process;
 mod proxy;
+mod ram;
 mod references;
 mod registry;
 pub mod server;

@@ -6,6 +6,7 @@ use crate::client::{Options, Remote};
 use crate::embedded::Embedded;
 use crate::engine::Settings;
 use crate::error::{Error, Result};
+use crate::ram;
 use crate::registry;
 use crate::server::memory::MemoryServer;
 use crate::server::{Limits, settled};
@@ -118,7 +119,8 @@ impl ManagerBuilder {
     }
 
     /// How many bytes all objects together may occupy, in a server that is started or embedded, with the shared memory that is kept in
-    /// containers or under names. A server that is connected to has its own limit.
+    /// containers or under names. Unless it is said, half of this machine's memory, or of what its control group allows. A server that is
+    /// connected to has its own limit.
     ///
     /// # Examples
     ///
@@ -223,10 +225,9 @@ impl ManagerBuilder {
     }
 
     fn settings(&self) -> Settings {
-        let mut settings = Settings::default();
-        if let Some(bytes) = self.memory_bytes_max {
-            settings.memory_bytes_max = bytes;
+        Settings {
+            memory_bytes_max: self.memory_bytes_max.unwrap_or_else(ram::half),
+            ..Settings::default()
         }
-        settings
     }
 }

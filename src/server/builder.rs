@@ -16,6 +16,7 @@ use super::worker::Worker;
 use super::{Server, random_number};
 use crate::engine::{Engine, Settings};
 use crate::error::{Error, Result};
+use crate::ram;
 use crate::transport::unix::Listener;
 
 /// Descriptors for other things than connections: the listener, pollers, timers, files of the program around it.
@@ -177,7 +178,8 @@ impl Builder {
         self
     }
 
-    /// How many bytes all objects together may occupy, with the shared memory that is kept in containers or under names.
+    /// How many bytes all objects together may occupy, with the shared memory that is kept in containers or under names. Unless it is said,
+    /// half of this machine's memory, or of what its control group allows this process.
     ///
     /// # Examples
     ///
@@ -233,11 +235,12 @@ impl Builder {
         let listener = Arc::new(listener);
         let context = "can't set up the server";
         let io = |source| Error::Io { context, source };
-        let mut settings = Settings::default();
-        if let Some(bytes) = self.memory_bytes_max {
-            settings.memory_bytes_max = bytes;
-        }
-        settings.reply_bytes_max = settings.reply_bytes_max.min(self.limits.frame_bytes_max);
+        let defaults = Settings::default();
+        let settings = Settings {
+            memory_bytes_max: self.memory_bytes_max.unwrap_or_else(ram::half),
+            reply_bytes_max: defaults.reply_bytes_max.min(self.limits.frame_bytes_max),
+            ..defaults
+        };
         let engine = Engine::new(random_number().map_err(io)?, settings);
         allow_descriptors(self.limits.connections_max);
         let driver = Driver::start(engine, self.limits, self.workers).map_err(io)?;

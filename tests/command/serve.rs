@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o777
@@ -50,6 +51,33 @@ fn a_second_one_says_who_has_the_path() {
     );
     assert!(err.contains(&*server.path().to_string_lossy()), "{err}");
     Manager::connect(server.address()).unwrap().ping().unwrap();
+}
+
+#[test]
+fn memory_and_connections_have_a_limit_that_can_be_set() {
+    let _watchdog = Watchdog::new();
+    let mut command = byproxy();
+    command.args(["serve", "--memory-max", "1MiB"]);
+    let server = Served::run(&mut command);
+    let manager = Manager::connect(server.address()).unwrap();
+    let list = manager.list::<String>().unwrap();
+    list.append("x".repeat(500_000)).unwrap();
+    let refused = list.append("x".repeat(600_000)).unwrap_err();
+    assert!(matches!(refused, byproxy::Error::TooLarge(_)), "{refused}");
+
+    // A session takes two connections: its own, and a lane.
+    for (most, fits) in [("1", false), ("2", true)] {
+        let mut command = byproxy();
+        command.args(["serve", "--connections-max", most]);
+        let server = Served::run(&mut command);
+        let impatient = Manager::builder().connect_timeout(Duration::from_millis(500));
+        let connected = impatient.connect(server.address());
+        assert_eq!(connected.is_ok(), fits, "{connected:?}");
+    }
+
+    let Ended { code, err, .. } = run(&["serve", "--memory-max", "much"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("--memory-max") && err.contains("much"), "{err}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &[]),
     ("error", &["codec", "process"]),
     ("sys", &[]),
+    ("ram", &[]),
     ("transport", &["sys", "shm"]),
     ("backend", &[]),
     ("handle", &["backend"]),
@@ -19,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("references", &["backend", "handle", "registry"]),
     ("codec", &["backend", "handle", "references"]),
     ("embedded", &["engine", "backend", "registry"]),
-    ("server", &["engine", "transport", "sys", "process", "shm"]),
+    ("server", &["engine", "transport", "sys", "ram", "process", "shm"]),
     ("client", &["transport", "backend", "registry", "sys", "process"]),
     ("proxy", &["backend", "handle", "codec", "references"]),
     (
@@ -39,6 +40,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "process",
             "shm",
             "descriptors",
+            "ram",
         ],
     ),
     (

@@ -1,6 +1,8 @@
 //! `byproxy serve`: hosts objects until it is told to end.
 
+use byproxy::server::Limits;
 use byproxy::{Address, Result, Server};
+use bytesize::ByteSize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write as _;
@@ -14,6 +16,14 @@ pub(crate) struct Options {
     /// Worker threads; half the cores unless said otherwise.
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+    /// How much memory all objects may take together, such as `512MiB` or `4G`; half of the machine's, or of what its control group allows,
+    /// unless said otherwise.
+    #[arg(long, value_name = "BYTES")]
+    memory_max: Option<ByteSize>,
+    /// How many connections may be open at once; 10,000 unless said otherwise. A client process has one, and one more for each call it makes
+    /// at the same time.
+    #[arg(long, value_name = "N")]
+    connections_max: Option<usize>,
     /// Keeps all calls on the socket, instead of letting busy clients go on in memory shared with the server.
     #[arg(long)]
     no_ring: bool,
@@ -34,6 +44,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if let Some(workers) = options.workers {
         builder = builder.workers(workers);
+    }
+    if let Some(connections_max) = options.connections_max {
+        builder = builder.limits(Limits {
+            connections_max,
+            ..Limits::default()
+        });
+    }
+    if let Some(ByteSize(bytes)) = options.memory_max {
+        builder = builder.memory_bytes_max(bytes);
     }
     if let Some(calls) = options.ring_after.or(options.no_ring.then_some(0)) {
         builder = builder.ring_after(calls);
