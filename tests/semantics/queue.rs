@@ -212,6 +212,15 @@ on_every_backend! {
         assert_eq!(queue.qsize()?, 0);
     }
 
+    fn what_is_put_after_the_end_comes_back(manager) {
+        let queue = manager.queue::<u64>(1)?;
+        queue.put(1)?;
+        manager.shutdown()?;
+        let Err(PutError::Refused(2, Error::Gone(_))) = queue.put(2) else { panic!("the server is gone") };
+        assert_eq!(queue.try_put(3).unwrap_err().into_item(), Some(3));
+        assert_eq!(queue.put_timeout(4, SHORT).unwrap_err().into_item(), Some(4));
+    }
+
     fn very_many_are_put_in_parts(manager) {
         let queue = manager.queue::<u64>(0)?;
         queue.put_many(0..10_000)?;

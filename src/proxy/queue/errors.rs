@@ -1,6 +1,7 @@
 //! What a queue answers besides an item: one small error for each method, with the item given back where there is one.
 
 use crate::error::Error;
+use byproxy_proto::fault::FaultCode;
 use std::fmt;
 
 macro_rules! put_errors {
@@ -8,7 +9,8 @@ macro_rules! put_errors {
         $(#[$meta])*
         pub enum $name<T> {
             $( #[doc = $doc] $variant(T), )*
-            /// The item can't be put as it is: it has no encoding, is too large, or holds a proxy of another server. Nothing has changed.
+            /// Nothing has changed: the item can't be put as it is (it has no encoding, is too large, or holds a proxy of another server), the
+            /// queue or its server is gone, or as many calls wait as may.
             Refused(T, Error),
             /// Anything else that can go wrong with a call. The item is gone with it.
             Other(Error),
@@ -18,7 +20,7 @@ macro_rules! put_errors {
             pub(super) fn new(error: Error, item: impl FnOnce() -> T) -> Self {
                 match error {
                     $( Error::$variant => Self::$variant(item()), )*
-                    error if changed_nothing(&error) => Self::Refused(item(), error),
+                    error if changed_nothing(&error) || put_nothing(&error) => Self::Refused(item(), error),
                     error => Self::Other(error),
                 }
             }
@@ -151,8 +153,8 @@ put_errors! {
 pub enum PutManyError<T> {
     /// The queue was shut down before these had gone in; the ones before them are in it.
     ShutDown(Vec<T>),
-    /// One of these can't be put as it is: it has no encoding, is too large, or holds a proxy of another server. None of them has gone
-    /// in; the ones before them are in the queue.
+    /// One of these can't be put as it is (it has no encoding, is too large, or holds a proxy of another server), or the queue is not there.
+    /// None of them has gone in; the ones before them are in the queue.
     Refused(Vec<T>, Error),
     /// Anything else that can go wrong with a call. The items are gone with it.
     Other(Error),
@@ -168,9 +170,26 @@ impl<T> PutManyError<T> {
     }
 }
 
-/// Whether the items themselves were refused, before anything was done with them.
+/// Whether a call was refused before anything was done with its items, however many.
 fn changed_nothing(error: &Error) -> bool {
-    matches!(error, Error::Encode(_) | Error::TooLarge(_) | Error::ForeignProxy(_))
+    matches!(
+        error,
+        Error::Encode(_)
+            | Error::TooLarge(_)
+            | Error::ForeignProxy(_)
+            | Error::NoSuchObject(_)
+            | Error::Connect { .. }
+    )
+}
+
+/// Whether the one item of a call did not go in. Of several, some may have before the rest had to wait.
+fn put_nothing(error: &Error) -> bool {
+    // A call that was sent and lost is `OutcomeUnknown`; one that is answered by the end of its session had been waiting.
+    match error {
+        Error::Gone(_) => true,
+        Error::Fault(fault) => fault.code == FaultCode::TooMany,
+        _ => false,
+    }
 }
 
 impl<T> From<PutManyError<T>> for Error {
