@@ -52,6 +52,8 @@ pub(super) struct Connection {
     unsent: AtomicBool,
     /// A reply through the ring delivers something, and its fate is open.
     delivers: AtomicBool,
+    /// Requests that came through the ring were left for the next visit.
+    left_over: AtomicBool,
     /// A worker scans its ring.
     pub(super) scanned: AtomicBool,
     /// A reply to a call that waited is being written: its ring is not idle, though no call is unanswered.
@@ -163,6 +165,7 @@ impl Connection {
             on_ring: AtomicBool::new(false),
             unsent: AtomicBool::new(false),
             delivers: AtomicBool::new(false),
+            left_over: AtomicBool::new(false),
             scanned: AtomicBool::new(false),
             replying: AtomicBool::new(false),
             has_ring_place: AtomicBool::new(false),
@@ -287,7 +290,13 @@ impl Connection {
 
     #[inline]
     fn takes_requests(&self, ring: &ServerEnd) -> bool {
-        ring.has_requests() && !self.is_stalled()
+        (ring.has_requests() || self.left_over.load(Ordering::Relaxed)) && !self.is_stalled()
+    }
+
+    /// Says whether requests that came through the ring are left for the next visit, though it brings no others.
+    #[cold]
+    pub(super) fn leave_over(&self, some: bool) {
+        self.left_over.store(some, Ordering::Relaxed);
     }
 
     /// Whether there is output that waits for room in the ring.

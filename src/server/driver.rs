@@ -220,6 +220,9 @@ impl Driver {
             let mut input = std::mem::take(&mut scratch.input);
             let mut pending = std::mem::take(inbound.pending(source));
             let fresh = pending.is_empty();
+            if !fresh && source == Source::Ring {
+                connection.leave_over(false);
+            }
             let taken = if matches!(inbound.role, Role::Control(_)) {
                 let into = if fresh { &mut input } else { &mut pending };
                 if fresh {

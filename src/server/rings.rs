@@ -10,7 +10,7 @@
 //! | parked | waits for the socket | finds the server's word set, clears it, rings |
 //! | retired: closed, its pages given back | waits for the socket | finds the ring closed, sends over the socket |
 //!
-//! Nobody is starved: a visit takes at most what one read brings, sockets and timers have their turn after [`LOOK_AFTER`], and a ring that
+//! Nobody is starved: a visit takes at most sixteen requests, sockets and timers have their turn after [`LOOK_AFTER`], and a ring that
 //! is closed or goes idle leaves the scan by itself.
 
 use std::sync::Arc;

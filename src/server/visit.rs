@@ -16,6 +16,9 @@ use super::descriptors;
 use super::driver::{Driver, Mode, Scratch, Verdict, encode};
 use crate::engine::{Call, Caller, LaneId, Outcome, Outputs, ReplyRef, SessionId, Time};
 
+/// How many requests one visit takes from a ring: a client that does not wait for its replies lets others have their turn.
+const RING_FRAMES_MAX: u32 = 16;
+
 /// One look at one connection.
 pub(super) struct Visit<'a> {
     pub(super) driver: &'a Driver,
@@ -94,6 +97,7 @@ impl<'a> Visit<'a> {
         mut handle: impl FnMut(&mut Self, &[u8]) -> Verdict,
     ) -> (usize, Verdict) {
         let mut rest = bytes;
+        let mut frames = 0;
         loop {
             let body = match frame::split(rest, self.driver.limits.frame_bytes_max) {
                 Ok(Some(body)) => body,
@@ -113,6 +117,11 @@ impl<'a> Visit<'a> {
                 self.driver.write(self.connection, session, self.replies);
             }
             if self.mode == Mode::Read && self.connection.is_stalled() {
+                return (bytes.len() - rest.len(), Verdict::Open);
+            }
+            frames += 1;
+            if frames == RING_FRAMES_MAX && self.source == Source::Ring && self.mode == Mode::Read {
+                self.connection.leave_over(true);
                 return (bytes.len() - rest.len(), Verdict::Open);
             }
         }

@@ -174,11 +174,7 @@ impl<T> PutManyError<T> {
 fn changed_nothing(error: &Error) -> bool {
     matches!(
         error,
-        Error::Encode(_)
-            | Error::TooLarge(_)
-            | Error::ForeignProxy(_)
-            | Error::NoSuchObject(_)
-            | Error::Connect { .. }
+        Error::Encode(_) | Error::TooLarge(_) | Error::ForeignProxy(_) | Error::NoSuchObject(_) | Error::Connect { .. }
     )
 }
 

@@ -388,3 +388,47 @@ fn who_has_no_rings_gives_nothing_away_for_them() {
         "it begins anew"
     );
 }
+
+#[test]
+fn a_client_that_does_not_wait_for_its_replies_lets_others_have_their_turn() {
+    const CALLS: u64 = 100;
+    let mut server = Still::start();
+    let mut client = server.client();
+    client.turn(&mut server);
+    for _ in 0..CALLS {
+        client.send(Operation::Ping, 0, NOTHING);
+    }
+    let driver = Arc::clone(&server.driver);
+    let mut rings = Rings::default();
+    rings.add(&client.lane);
+    for visits in 1..=CALLS.div_ceil(16) {
+        let before = client.lane.ring().unwrap().written();
+        rings.scan(&driver, &mut server.scratch);
+        let replies = client.lane.ring().unwrap().written() - before;
+        assert!(
+            replies > 0,
+            "after {visits} visits: what was left over is looked at though nothing came"
+        );
+        // The reply to a ping takes less than that.
+        assert!(replies <= 16 * 24, "after {visits} visits: {replies} bytes of replies");
+    }
+    while !rings.is_empty() {
+        rings.scan(&driver, &mut server.scratch);
+    }
+    let mut replies = Vec::new();
+    while client.lane.ring().is_some_and(|ring| !ring.is_consumed()) {
+        client.stream.receive(&mut replies, 1 << 20).unwrap();
+        client.stream.consume();
+    }
+    let mut rest = replies.as_slice();
+    for expected in 1..=CALLS {
+        let body = frame::split(rest, usize::MAX).unwrap().expect("a reply for each call");
+        rest = &rest[PREFIX_BYTES + body.len()..];
+        let reply = Reply::read(body, &ValueLimits::default()).unwrap();
+        assert!(
+            matches!(reply, Reply::Done { number, .. } if number == expected),
+            "{reply:?}"
+        );
+    }
+    assert!(rest.is_empty());
+}
