@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Kills in the short form.
-const KILLS: u32 = 300;
+const KILLS: u32 = 540;
 /// Kills in one round. The server remembers the last 256 consumers of a queue, and all of a round's must be among them.
 const KILLS_PER_ROUND: u32 = 60;
 /// Victims alive at the same time.
