@@ -59,7 +59,7 @@ pub(crate) trait Backend: Send + Sync + Debug {
     ///
     /// # Errors
     /// A fault comes back by [`Error::from_fault`]. A lost connection is [`Error::Gone`], or [`Error::OutcomeUnknown`] if the request
-    /// may have reached the server and its operation mutates. A request over the server's frame limit is [`Error::TooLarge`] and has
+    /// may have reached the server and what it does may outlive the session. A request over the server's frame limit is [`Error::TooLarge`] and has
     /// not been sent. `visit` has not run in any of these cases, unless confirming a delivery failed: then what it saw is the server's
     /// again, and the caller throws it away.
     fn call(&self, request: Request<'_>, visit: &mut dyn FnMut(Answer<'_>)) -> Result<(), Error>;

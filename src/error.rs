@@ -279,7 +279,7 @@ impl Error {
     pub(crate) fn of_one(&self, operation: Operation) -> Self {
         let again = |source: &io::Error| io::Error::new(source.kind(), source.to_string());
         match self {
-            Self::OutcomeUnknown { reason, .. } if operation.properties().mutates => Self::OutcomeUnknown {
+            Self::OutcomeUnknown { reason, .. } if operation.outlives_session() => Self::OutcomeUnknown {
                 operation: operation.name(),
                 reason: reason.clone(),
             },

@@ -227,7 +227,7 @@ impl Remote {
             }
         };
         self.end(&reason);
-        if sent && operation.properties().mutates {
+        if sent && operation.outlives_session() {
             return Error::OutcomeUnknown {
                 operation: operation.name(),
                 reason,

@@ -125,6 +125,22 @@ macro_rules! operations {
                 }
             }
 
+            /// Whether what the operation does may stand though its session ended before the reply was there, so that nobody knows. What is got
+            /// and not confirmed goes back, as does what is borrowed, and a lock is given back: of those nothing stands.
+            ///
+            /// ```
+            /// use byproxy_proto::op::Operation;
+            ///
+            /// assert!(Operation::QueuePut.outlives_session() && Operation::LockRelease.outlives_session());
+            /// assert!(!Operation::QueueGet.outlives_session() && !Operation::LockAcquire.outlives_session());
+            /// assert!(!Operation::ListGet.outlives_session());
+            /// ```
+            #[inline]
+            pub const fn outlives_session(self) -> bool {
+                let Properties { mutates, delivers, .. } = self.properties();
+                mutates && !delivers && !matches!(self, Operation::QueueReceive | Operation::LockAcquire)
+            }
+
             /// What is known about the operation before it runs.
             ///
             /// ```

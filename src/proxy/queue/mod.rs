@@ -31,7 +31,8 @@ proxy! {
     /// queue is freed when no process, no other object and no name refers to it any more.
     ///
     /// Calls that wait do so on the server, in order, first come first served. If the server dies they return
-    /// [`Error::Gone`](crate::Error::Gone), as every other call.
+    /// [`Error::Gone`](crate::Error::Gone): what they would have got was not given. A put that was on its way returns
+    /// [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown).
     ///
     /// Python: `manager.Queue(maxsize)`, `JoinableQueue`
     ///
