@@ -104,7 +104,7 @@ names! {
         /// A direct value, read.
         ValueGet = "value-get",
         ValueSet = "value-set",
-        /// A direct value, increased by one under its lock.
+        /// A direct value, increased by one while nobody holds its lock: here one instruction does both, CPython takes the lock.
         ValueAdd = "value-add",
         /// A direct lock, taken and given back.
         DirectLockPair = "direct-lock-pair",

@@ -102,38 +102,35 @@ pub(crate) fn ratio(one: &Measured, column: Column) -> Option<f64> {
     ratio.is_finite().then_some(ratio)
 }
 
+/// The goals of a row that were not reached, and those of which nobody knows: a peer that is missing is no goal reached.
 fn missed_goals(one: &Measured, all: &[Measured]) -> Vec<String> {
-    let mut missed = Vec::new();
+    one.row.goals.iter().filter_map(|goal| missed(one, goal, all)).collect()
+}
+
+fn missed(one: &Measured, goal: &Goal, all: &[Measured]) -> Option<String> {
+    let id = one.row.id;
+    let unjudged = |what: &str| format!("{id} was not judged: there is no number for {what}");
     let Some(ours) = one.get(Column::Byproxy) else {
-        return missed;
+        return Some(unjudged("byproxy"));
     };
-    for goal in one.row.goals {
-        match *goal {
-            Goal::Of(column, times) => {
-                if let Some(ratio) = ratio(one, column).filter(|ratio| *ratio < times) {
-                    missed.push(format!("{} is {ratio:.2} × {column:?}, not {times}", one.row.id));
-                }
+    let (got, wanted) = match *goal {
+        Goal::Of(column, times) => match ratio(one, column) {
+            None => return Some(unjudged(&format!("{column:?}"))),
+            Some(ratio) if ratio >= times => return None,
+            Some(ratio) => (format!("{ratio:.2} × {column:?}"), times.to_string()),
+        },
+        Goal::OfRow(row, times) => {
+            let other = all.iter().find(|other| other.row.id == row);
+            match other.and_then(|other| other.get(Column::Byproxy)) {
+                None => return Some(unjudged(row)),
+                Some(theirs) if ours >= theirs * times => return None,
+                Some(theirs) => (format!("{:.2} × {row}", ours / theirs), times.to_string()),
             }
-            Goal::OfRow(row, times) => {
-                let other = all.iter().find(|other| other.row.id == row);
-                if let Some(theirs) = other.and_then(|other| other.get(Column::Byproxy))
-                    && ours < theirs * times
-                {
-                    missed.push(format!("{} is {:.2} × {row}, not {times}", one.row.id, ours / theirs));
-                }
-            }
-            Goal::Value(most) if ours > most => {
-                missed.push(format!(
-                    "{} is {}, not {}",
-                    one.row.id,
-                    figure(ours, one.row.unit),
-                    figure(most, one.row.unit)
-                ));
-            }
-            Goal::Value(_) => {}
         }
-    }
-    missed
+        Goal::Value(most) if ours <= most => return None,
+        Goal::Value(most) => (figure(ours, one.row.unit), figure(most, one.row.unit)),
+    };
+    Some(format!("{id} is {got}, not {wanted}"))
 }
 
 /// A number as people read it.
