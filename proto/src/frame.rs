@@ -5,10 +5,13 @@
 //! because every call pays for them four times. Nothing here allocates on the path of a small call: writers append to a buffer that the
 //! caller reuses, readers borrow.
 
+mod done;
 mod error;
 mod fields;
 mod share;
 
+use done::read_done_fields;
+pub use done::{Done, read_done, write_done, write_done_header};
 pub use error::FrameError;
 pub use share::Share;
 
@@ -150,24 +153,6 @@ pub enum Reply<'a> {
     },
 }
 
-/// A [`Reply::Done`] by itself, which nearly every reply is.
-///
-/// ```
-/// use byproxy_proto::frame::read_done;
-///
-/// let done = read_done(&[1, 7, 1, 9, 2, 1]).unwrap();
-/// assert_eq!((done.number, done.handed, done.result), (7, vec![9], [2, 1].as_slice()));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Done<'a> {
-    /// The call's number.
-    pub number: u64,
-    /// As in [`Reply::Done`].
-    pub handed: Vec<u64>,
-    /// One value, unchecked.
-    pub result: &'a [u8],
-}
-
 /// Finds the first frame in the front of a stream's bytes: its body, or nothing yet.
 ///
 /// # Errors
@@ -254,19 +239,7 @@ impl<'a> Request<'a> {
     pub fn read(body: &'a [u8]) -> Result<Self, FrameError> {
         let (&kind, rest) = body.split_first().ok_or(FrameError::Malformed)?;
         match kind {
-            CALL => {
-                let mut fields = Reader::new(rest);
-                let number = fields.varint()?;
-                let code = u16::try_from(fields.varint()?).map_err(|_| FrameError::Malformed)?;
-                let object = fields.varint()?;
-                let unknown = FrameError::UnknownOperation { call: number, code };
-                Ok(Self::Call(Call {
-                    number,
-                    operation: Operation::from_code(code).ok_or(unknown)?,
-                    object,
-                    arguments: fields.rest,
-                }))
-            }
+            CALL => Self::read_call(rest),
             CONFIRM => Ok(Self::Confirm {
                 number: only_number(rest)?,
             }),
@@ -289,6 +262,23 @@ impl<'a> Request<'a> {
                 }
             }
             _ => Err(FrameError::Malformed),
+        }
+    }
+
+    #[inline]
+    fn read_call(rest: &'a [u8]) -> Result<Self, FrameError> {
+        let mut fields = Reader::new(rest);
+        let header = (|| Some((fields.number_spread()?, fields.number()?, fields.number()?)))();
+        let (number, code, object) = header.ok_or(FrameError::Malformed)?;
+        let code = u16::try_from(code).map_err(|_| FrameError::Malformed)?;
+        match Operation::from_code(code) {
+            Some(operation) => Ok(Self::Call(Call {
+                number,
+                operation,
+                object,
+                arguments: fields.rest,
+            })),
+            None => Err(FrameError::UnknownOperation { call: number, code }),
         }
     }
 
@@ -402,89 +392,6 @@ impl<'a> Reply<'a> {
             RING_MADE => read_ring(rest),
             _ => Err(FrameError::Malformed),
         }
-    }
-}
-
-/// Reads the body of a [`Reply::Done`]; nothing if it is any other.
-///
-/// ```
-/// use byproxy_proto::frame::read_done;
-///
-/// assert!(read_done(&[1, 7, 0, 2, 1]).is_some_and(|done| done.number == 7));
-/// assert_eq!(read_done(b"garbage"), None);
-/// ```
-#[inline]
-pub fn read_done(body: &[u8]) -> Option<Done<'_>> {
-    let (&kind, rest) = body.split_first()?;
-    if kind == DONE { read_done_fields(rest) } else { None }
-}
-
-#[inline]
-fn read_done_fields(rest: &[u8]) -> Option<Done<'_>> {
-    let mut fields = Reader::new(rest);
-    let number = fields.varint().ok()?;
-    // Each id takes at least one byte, so the count can't ask for more memory than was sent.
-    let count = fields.count(1).ok()?;
-    let mut handed = Vec::with_capacity(count);
-    for _ in 0..count {
-        handed.push(fields.varint().ok()?);
-    }
-    Some(Done {
-        number,
-        handed,
-        result: fields.rest,
-    })
-}
-
-/// Appends a [`Reply::Done`] as a whole frame.
-///
-/// # Errors
-/// [`FrameError::TooLarge`] when the body is over the limit; the buffer is then as it was.
-///
-/// # Examples
-///
-/// ```
-/// use byproxy_proto::frame::write_done;
-///
-/// let mut out = Vec::new();
-/// write_done(&mut out, 512, 7, &[], &[2, 1])?;
-/// assert_eq!(out, [5, 0, 0, 0, 1, 7, 0, 2, 1]);
-/// # Ok::<(), byproxy_proto::frame::FrameError>(())
-/// ```
-#[inline]
-pub fn write_done(
-    out: &mut Vec<u8>,
-    limit: usize,
-    number: u64,
-    handed: &[u64],
-    result: &[u8],
-) -> Result<(), FrameError> {
-    if handed.is_empty() {
-        return Fields::of(DONE)
-            .number(number)
-            .number(0)
-            .append_frame(result, limit, out);
-    }
-    write(out, limit, |out| {
-        write_done_header(number, handed, out);
-        out.extend_from_slice(result);
-        Ok(())
-    })
-}
-
-/// Appends the body of a [`Reply::Done`] up to its result, which the caller appends.
-///
-/// ```
-/// let mut body = Vec::new();
-/// byproxy_proto::frame::write_done_header(7, &[9], &mut body);
-/// byproxy_proto::value::write_none(&mut body);
-/// assert_eq!(body, [1, 7, 1, 9, 0]);
-/// ```
-#[inline]
-pub fn write_done_header(number: u64, handed: &[u64], out: &mut Vec<u8>) {
-    Fields::of(DONE).number(number).number(handed.len() as u64).append(out);
-    for &object in handed {
-        varint(out, object);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading a call's arguments: one List value, item by item, into the shapes an operation declares.
 
-use crate::value::{ListItems, Raw, some_prefix_needed};
+use crate::value::{ListItems, Raw, some_prefix_needed, split_first, tag};
 use std::time::Duration;
 
 /// The arguments of a call do not have the shape its operation declares.
@@ -374,12 +374,43 @@ impl<'a> Arguments<'a> {
     /// ```
     #[inline]
     pub fn take<T: Argument<'a>>(&mut self, argument: &'static str) -> Result<T, ArgumentError> {
-        let wrong = ArgumentError::Type {
-            operation: self.operation,
-            argument,
-            expected: T::EXPECTED,
-        };
-        self.items.next().and_then(T::read).ok_or(wrong)
+        match self.items.next().and_then(T::read) {
+            Some(value) => Ok(value),
+            None => Err(ArgumentError::Type {
+                operation: self.operation,
+                argument,
+                expected: T::EXPECTED,
+            }),
+        }
+    }
+}
+
+/// The same without a word about what is wrong: nearly always nothing is.
+pub(super) struct Unnamed<'a> {
+    rest: &'a [u8],
+    left: u8,
+}
+
+impl<'a> Unnamed<'a> {
+    /// Opens arguments of exactly so many items.
+    #[inline]
+    pub(super) fn open(raw: Raw<'a>, expected: usize) -> Option<Self> {
+        match *raw.bytes() {
+            [tag::LIST, left @ 0..0x80, ref rest @ ..] if usize::from(left) == expected => Some(Self { rest, left }),
+            _ => None,
+        }
+    }
+
+    /// Takes the next argument. The last is all that is left: the list was checked, and nothing follows it.
+    #[inline]
+    pub(super) fn take<T: Argument<'a>>(&mut self) -> Option<T> {
+        self.left = self.left.checked_sub(1)?;
+        if self.left == 0 {
+            return T::read(Raw::assume_checked(self.rest));
+        }
+        let (item, rest) = split_first(self.rest)?;
+        self.rest = rest;
+        T::read(item)
     }
 }
 
@@ -388,6 +419,8 @@ macro_rules! arguments {
     ($(#[$meta:meta])* $name:ident { $( $variant:ident = $operation:ident ( $( $field:ident : $type:ty ),* ) ),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug)]
+        // A tag of its own: hidden in an argument of 128 bits, each look at it would compare as many.
+        #[repr(u8)]
         #[allow(missing_docs, reason = "the table of operations describes each; the fields are its arguments")]
         pub enum $name<'a> {
             $( $variant { $( $field: $type ),* }, )*
@@ -412,6 +445,27 @@ macro_rules! arguments {
                 operation: $crate::op::Operation,
                 raw: $crate::value::Raw<'a>,
             ) -> Option<Result<Self, $crate::op::ArgumentError>> {
+                let read = match operation {
+                    $( $crate::op::Operation::$operation => (|| {
+                        const COUNT: usize = <[&str]>::len(&[$( stringify!($field) ),*]);
+                        #[allow(unused_mut, unused_variables, reason = "some operations take nothing")]
+                        let mut arguments = $crate::op::argument::Unnamed::open(raw, COUNT)?;
+                        Some($name::$variant { $( $field: arguments.take()? ),* })
+                    })(), )*
+                    _ => return None,
+                };
+                match read {
+                    Some(arguments) => Some(Ok(arguments)),
+                    None => Self::read_named(operation, raw),
+                }
+            }
+
+            /// The same, argument by argument, so that what is wrong can be named.
+            #[cold]
+            pub(super) fn read_named(
+                operation: $crate::op::Operation,
+                raw: $crate::value::Raw<'a>,
+            ) -> Option<Result<Self, $crate::op::ArgumentError>> {
                 match operation {
                     $( $crate::op::Operation::$operation => Some((|| {
                         const COUNT: usize = <[&str]>::len(&[$( stringify!($field) ),*]);
@@ -427,3 +481,42 @@ macro_rules! arguments {
 }
 
 pub(super) use arguments;
+
+#[cfg(test)]
+mod tests {
+    use crate::op::{DictOp, ListOp, LockOp, ManagerOp, Operation, QueueOp};
+    use crate::value::{Raw, Value, to_vec};
+    use proptest::prelude::*;
+
+    fn argument() -> impl Strategy<Value = Value> {
+        let scalar = prop_oneof![
+            Just(Value::None),
+            Just(Value::some(Value::None)),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            (0..5_i64).prop_map(Value::from),
+            "[a-z]{0,12}".prop_map(Value::from),
+        ];
+        let list = proptest::collection::vec(scalar.clone(), 0..3).prop_map(Value::List);
+        let dict = proptest::collection::vec((scalar.clone(), scalar.clone()), 0..3).prop_map(Value::Dict);
+        prop_oneof![4 => scalar, 1 => list, 1 => dict]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        /// Arguments are read without names first; that must find what reading them by name finds.
+        #[test]
+        fn names_make_no_difference(arguments in proptest::collection::vec(argument(), 0..6), operation in 0..Operation::ALL.len()) {
+            let bytes = to_vec(&Value::List(arguments), &crate::value::Limits::DEFAULT).unwrap();
+            let (raw, operation) = (Raw::assume_checked(&bytes), Operation::ALL[operation]);
+            macro_rules! compare {
+                ($($noun:ident),*) => {$(
+                    let (read, named) = ($noun::read(operation, raw), $noun::read_named(operation, raw));
+                    prop_assert_eq!(format!("{read:?}"), format!("{named:?}"));
+                )*};
+            }
+            compare!(DictOp, ListOp, LockOp, ManagerOp, QueueOp);
+        }
+    }
+}

@@ -392,22 +392,10 @@ fn call<'a>(reader: &mut Reader<'a>) -> Option<BatchCall<'a>> {
 /// The next value, if it is an int of 64 bits and not negative.
 #[inline]
 fn natural(reader: &mut Reader<'_>) -> Option<u64> {
-    // Nearly all: objects have small ids, and codes one byte or two.
-    match reader.rest {
-        [tag::INT, 0, low @ 0..=0x7f, rest @ ..] => {
-            reader.rest = rest;
-            return Some(u64::from(*low));
-        }
-        [tag::INT, 0, low @ 0x80..=0xff, high @ 1..=0x7f, rest @ ..] => {
-            reader.rest = rest;
-            return Some(u64::from(*low & 0x7f) | u64::from(*high) << 7);
-        }
-        _ => {}
-    }
-    if reader.byte().ok()? != tag::INT || reader.boolean().ok()? {
+    if reader.byte().ok()? != tag::INT {
         return None;
     }
-    reader.varint().ok()
+    reader.natural()
 }
 
 /// The next value, if it is bytes.
@@ -416,5 +404,6 @@ fn bytes<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
     if reader.byte().ok()? != tag::BYTES {
         return None;
     }
-    reader.bytes_counted().ok()
+    let len = reader.parts(1)?;
+    reader.bytes(len).ok()
 }

@@ -417,7 +417,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         let depth_left = self.limits.depth_held() - self.open;
-        walk::check(&mut self.reader, &self.limits, depth_left, &mut |_| {})?;
+        self.reader.rest = walk::check(self.reader.rest, &self.limits, depth_left, &mut |_| {})?;
         visitor.visit_unit()
     }
 }

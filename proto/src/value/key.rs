@@ -31,11 +31,15 @@ use super::{Limits, Raw, tag, writer};
 /// ```
 #[inline]
 pub fn canonical_key(raw: Raw<'_>, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
-    if is_settled(raw) { Ok(false) } else { rewrite(raw, out) }
+    match raw.bytes().first() {
+        // Nearly all keys; they have one form.
+        Some(&(tag::STR | tag::INT)) => Ok(false),
+        _ if is_settled(raw) => Ok(false),
+        _ => rewrite(raw, out),
+    }
 }
 
 /// Whether there is nothing in it that could have two forms.
-#[inline]
 fn is_settled(raw: Raw<'_>) -> bool {
     let mut reader = Reader::new(raw.bytes());
     while let Ok(tag) = reader.byte() {

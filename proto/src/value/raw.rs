@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::reader::Reader;
-use super::{DecodeError, Limits, Malformed, Token, Value, from_slice, tag, walk};
+use super::{DecodeError, Limits, Malformed, Token, Value, from_slice, short, tag, walk};
 
 /// The name under which an encoded value travels through serde, as a newtype struct around its bytes: this crate's
 /// [`Serializer`](super::Serializer) writes the value that they encode.
@@ -160,7 +160,11 @@ impl<'a> Raw<'a> {
     /// ```
     #[inline]
     pub fn as_int(self) -> Option<i128> {
-        let (negative, magnitude) = self.after(tag::INT)?.int().ok()?;
+        let mut reader = self.after(tag::INT)?;
+        if let Some(natural) = reader.natural() {
+            return Some(natural.into());
+        }
+        let (negative, magnitude) = reader.int().ok()?;
         if negative {
             Some(0_i128.wrapping_sub_unsigned(magnitude))
         } else {
@@ -230,7 +234,7 @@ impl<'a> Raw<'a> {
     #[inline]
     pub fn list_items(self) -> Option<ListItems<'a>> {
         let mut reader = self.after(tag::LIST)?;
-        let left = reader.count(1).ok()?;
+        let left = reader.parts(1)?;
         Some(ListItems { reader, left })
     }
 
@@ -246,7 +250,7 @@ impl<'a> Raw<'a> {
     #[inline]
     pub fn dict_items(self) -> Option<DictItems<'a>> {
         let mut reader = self.after(tag::DICT)?;
-        let left = reader.count(2).ok()?;
+        let left = reader.parts(2)?;
         Some(DictItems(ListItems { reader, left: 2 * left }))
     }
 
@@ -369,11 +373,9 @@ impl<'a> Iterator for ListItems<'a> {
     #[inline]
     fn next(&mut self) -> Option<Raw<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let start = self.reader.rest;
-        skip(&mut self.reader)?;
-        start
-            .split_at_checked(start.len() - self.reader.rest.len())
-            .map(|(item, _)| Raw(item))
+        let (item, rest) = split_first(self.reader.rest)?;
+        self.reader.rest = rest;
+        Some(item)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -437,16 +439,34 @@ impl Iterator for Tokens<'_> {
     }
 }
 
+/// The value at the front of bytes that were checked, and what follows it.
+#[inline]
+pub(crate) fn split_first(bytes: &[u8]) -> Option<(Raw<'_>, &[u8])> {
+    let mut reader = Reader::new(bytes);
+    skip(&mut reader)?;
+    let (value, rest) = bytes.split_at_checked(bytes.len() - reader.rest.len())?;
+    Some((Raw(value), rest))
+}
+
 /// Passes over the next value without checking it again.
 #[inline]
 pub(crate) fn skip(reader: &mut Reader<'_>) -> Option<()> {
+    reader.rest = match short::pass_checked(reader.rest) {
+        Some(rest) => rest,
+        None => skip_long(reader.rest)?,
+    };
+    Some(())
+}
+
+fn skip_long(bytes: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(bytes);
     let mut values_left = 1_usize;
     while values_left > 0 {
         let tag = reader.byte().ok()?;
-        let parts = payload(tag, reader).ok()?;
+        let parts = payload(tag, &mut reader).ok()?;
         values_left = (values_left - 1).checked_add(parts)?;
     }
-    Some(())
+    Some(reader.rest)
 }
 
 /// Passes over what follows `tag` up to the first part; the answer is how many values follow as parts.

@@ -1,6 +1,9 @@
 //! The smallest steps of reading: bytes, varints, tags. Nothing here allocates, and nothing reads past the slice.
 
+use std::num::NonZeroU32;
+
 use super::error::{DecodeError, Malformed};
+use super::short::is_plain;
 use super::tag;
 
 /// The bytes not yet read.
@@ -78,6 +81,29 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The same as [`Reader::varint`], for those who need not know what is wrong with it.
+    #[inline]
+    pub(crate) fn number(&mut self) -> Option<u64> {
+        if let Some(value) = self.varint_short() {
+            return Some(value.into());
+        }
+        let (value, rest) = number_long(self.rest)?;
+        self.rest = rest;
+        Some(value)
+    }
+
+    /// The same as [`Reader::number`], for one that is seldom short, as a call's is: up to four bytes are read as one word.
+    #[inline]
+    pub(crate) fn number_spread(&mut self) -> Option<u64> {
+        match self.rest.first_chunk().copied().and_then(spread) {
+            Some((value, len)) => {
+                self.rest = self.rest.get(len..)?;
+                Some(value.into())
+            }
+            None => self.number(),
+        }
+    }
+
     fn varint_long(&mut self) -> Result<u128, Malformed> {
         // Most integers fit 63 bits, that is nine bytes; 128-bit shifts are only paid for beyond.
         let (mut low, mut shift) = (0_u64, 0);
@@ -125,6 +151,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The same as [`Reader::count`], for those who need not know what is wrong with it.
+    #[inline]
+    pub(crate) fn parts(&mut self, size_min: usize) -> Option<usize> {
+        let count = usize::try_from(self.number()?).ok()?;
+        (count.checked_mul(size_min)? <= self.rest.len()).then_some(count)
+    }
+
     /// The sign and magnitude of an integer, after its tag.
     #[inline]
     pub(crate) fn int(&mut self) -> Result<(bool, u128), Malformed> {
@@ -153,13 +186,23 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn check_string(&mut self) -> Result<(), Malformed> {
         let bytes = self.bytes_counted()?;
-        // Most strings are short and plain; the full check pays for itself only where it is needed.
-        let all = bytes.iter().fold(0, |all, byte| all | byte);
-        if all < 0x80 || std::str::from_utf8(bytes).is_ok() {
+        // Most strings are plain; the full check pays for itself only where it is needed.
+        if is_plain(bytes) || std::str::from_utf8(bytes).is_ok() {
             Ok(())
         } else {
             Err(Malformed::Utf8)
         }
+    }
+
+    /// An integer after its tag, if it is not negative and fits 64 bits, as nearly all do; nothing, and nothing read, if it is another
+    /// or malformed.
+    #[inline]
+    pub(crate) fn natural(&mut self) -> Option<u64> {
+        let [0, ref rest @ ..] = *self.rest else { return None };
+        let mut after = Self { rest };
+        let value = after.number()?;
+        *self = after;
+        Some(value)
     }
 
     /// Passes over an integer that was checked before, after its tag.
@@ -211,6 +254,79 @@ impl<'a> Reader<'a> {
             Ok(())
         } else {
             Err(Malformed::Trailing(self.rest.len()).into())
+        }
+    }
+}
+
+/// The varint at the front of four bytes, if it ends in them, and its length.
+#[inline]
+fn spread(bytes: [u8; 4]) -> Option<(u32, usize)> {
+    let word = u32::from_le_bytes(bytes);
+    let ends = NonZeroU32::new(!word & 0x8080_8080)?;
+    let end = ends.get() & ends.get().wrapping_neg();
+    let groups = word & (end - 1);
+    // The last group is not zero, or the varint were not the shortest. (Zero itself is, but it is not spread.)
+    if groups < end >> 7 {
+        return None;
+    }
+    let pairs = groups & 0x007f_007f | groups >> 1 & 0x3f80_3f80;
+    let value = pairs & 0x3fff | pairs >> 2 & 0x0fff_c000;
+    Some((value, ends.trailing_zeros() as usize / 8 + 1))
+}
+
+fn number_long(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut reader = Reader::new(bytes);
+    let value = reader.varint().ok()?;
+    Some((value, reader.rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Bytes among which varints of every length, whole, cut and too long, are frequent.
+    fn groups() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![
+            Just(0),
+            Just(1),
+            Just(0x7f),
+            Just(0x80),
+            Just(0xff),
+            0x80..=0xff_u8,
+            any::<u8>()
+        ];
+        proptest::collection::vec(byte, 0..12)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        /// Whatever way a number is read, it is the same number, or none.
+        #[test]
+        fn every_way_to_read_a_number_reads_the_same(bytes in groups()) {
+            let mut reader = Reader::new(&bytes);
+            let expected = reader.varint_long().ok().and_then(|wide| u64::try_from(wide).ok());
+            let rest = reader.rest;
+            let read = |read: &dyn Fn(&mut Reader<'_>) -> Option<u64>| {
+                let mut reader = Reader::new(&bytes);
+                let value = read(&mut reader)?;
+                assert_eq!(reader.rest, rest);
+                Some(value)
+            };
+            prop_assert_eq!(read(&|reader| reader.varint().ok()), expected);
+            prop_assert_eq!(read(&|reader| reader.number()), expected);
+            prop_assert_eq!(read(&|reader| reader.number_spread()), expected);
+        }
+
+        #[test]
+        fn a_natural_is_the_integer_it_seems(bytes in groups(), sign in 0..3_u8) {
+            let bytes = [&[sign][..], &bytes].concat();
+            let (mut whole, mut natural) = (Reader::new(&bytes), Reader::new(&bytes));
+            let expected = whole.int().ok().filter(|&(negative, _)| !negative);
+            let expected = expected.and_then(|(_, magnitude)| u64::try_from(magnitude).ok());
+            prop_assert_eq!(natural.natural(), expected);
+            prop_assert_eq!(natural.rest, if expected.is_some() { whole.rest } else { &bytes });
         }
     }
 }

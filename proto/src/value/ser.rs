@@ -287,9 +287,8 @@ impl<'a> Serializer<'a> {
         };
         let size = encoded.len();
         let depth_left = self.limits.depth_held() - self.open;
-        let mut inside = Reader::new(encoded);
-        walk::check(&mut inside, &self.limits, depth_left, &mut |_| {})
-            .and_then(|()| inside.end())
+        walk::check(encoded, &self.limits, depth_left, &mut |_| {})
+            .and_then(|rest| Reader::new(rest).end())
             .map_err(|error| EncodeError::Custom(format!("an encoded value cannot be written: {error}")))?;
         self.out.drain(at..self.out.len() - size);
         Ok(())

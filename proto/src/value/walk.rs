@@ -5,7 +5,7 @@
 
 use super::error::{DecodeError, DecodeErrorKind, Malformed};
 use super::reader::Reader;
-use super::{Limits, Token, tag};
+use super::{Limits, Token, short, tag};
 
 /// Checks the one value at the front of `bytes` and returns its length; `on_token` is told every proxy in it, in order.
 ///
@@ -22,9 +22,11 @@ use super::{Limits, Token, tag};
 /// ```
 #[inline]
 pub fn walk(bytes: &[u8], limits: &Limits, mut on_token: impl FnMut(Token)) -> Result<usize, DecodeError> {
-    let mut reader = Reader::new(bytes);
-    check(&mut reader, limits, limits.depth_held(), &mut on_token)?;
-    let len = bytes.len() - reader.rest.len();
+    let rest = match flat(bytes, limits) {
+        Some(rest) => rest,
+        None => check(bytes, limits, limits.depth_held(), &mut on_token)?,
+    };
+    let len = bytes.len() - rest.len();
     if len > limits.bytes {
         return Err(DecodeErrorKind::TooLarge {
             size: len,
@@ -35,26 +37,29 @@ pub fn walk(bytes: &[u8], limits: &Limits, mut on_token: impl FnMut(Token)) -> R
     Ok(len)
 }
 
-/// Checks the next value, which may be `depth_left` deep.
-pub(crate) fn check(
-    reader: &mut Reader<'_>,
+/// What follows the list or dict at the front of `bytes`, if all its parts are few and short: most that is checked is such a list of
+/// arguments. If they are not, the walk begins anew.
+fn flat<'a>(bytes: &'a [u8], limits: &Limits) -> Option<&'a [u8]> {
+    let (parts, rest) = short::open(bytes)?;
+    if limits.depth < 2 || limits.memory / Limits::PART_BYTES <= parts {
+        return None;
+    }
+    (0..parts).try_fold(rest, |rest, _| short::pass(rest))
+}
+
+/// Checks the value at the front of `bytes`, which may be `depth_left` deep; the answer is what follows it.
+pub(crate) fn check<'a>(
+    bytes: &'a [u8],
     limits: &Limits,
     depth_left: u32,
     on_token: &mut impl FnMut(Token),
-) -> Result<(), DecodeError> {
+) -> Result<&'a [u8], DecodeError> {
     let mut budget = Budget {
         memory_left: limits.memory,
         limits,
         on_token,
     };
-    Ok(value(reader, &mut budget, depth_left)?)
-}
-
-/// What is wrong, in a word: the error proper is built once, at the end.
-enum Fault {
-    Malformed(Malformed),
-    TooDeep(u32),
-    TooMuch(usize),
+    values(bytes, 1, depth_left, &mut budget)
 }
 
 struct Budget<'a, F> {
@@ -63,15 +68,46 @@ struct Budget<'a, F> {
     on_token: &'a mut F,
 }
 
-#[inline]
-fn value<F: FnMut(Token)>(reader: &mut Reader<'_>, budget: &mut Budget<'_, F>, depth_left: u32) -> Result<(), Fault> {
-    if depth_left == 0 {
-        return Err(Fault::TooDeep(budget.limits.depth_held()));
+/// Checks so many values, one after the other; the answer is what follows them.
+fn values<'a, F: FnMut(Token)>(
+    mut rest: &'a [u8],
+    mut left: usize,
+    mut depth_left: u32,
+    budget: &mut Budget<'_, F>,
+) -> Result<&'a [u8], DecodeError> {
+    while left > 0 {
+        left -= 1;
+        if depth_left == 0 {
+            return Err(too_deep(budget.limits));
+        }
+        let Some(memory_left) = budget.memory_left.checked_sub(Limits::PART_BYTES) else {
+            return Err(too_much(budget.limits));
+        };
+        budget.memory_left = memory_left;
+        if let Some(after) = short::pass(rest) {
+            rest = after;
+            continue;
+        }
+        let parts;
+        (parts, rest) = match short::open(rest) {
+            Some(opened) => opened,
+            None => begin(rest, budget.on_token)?,
+        };
+        if left == 0 {
+            // Nothing follows on this level, so there is nothing to come back for.
+            (left, depth_left) = (parts, depth_left - 1);
+        } else if parts > 0 {
+            rest = values(rest, parts, depth_left - 1, budget)?;
+        }
     }
-    budget.memory_left = match budget.memory_left.checked_sub(Limits::PART_BYTES) {
-        Some(left) => left,
-        None => return Err(Fault::TooMuch(budget.limits.memory)),
-    };
+    Ok(rest)
+}
+
+/// Checks the value at the front of `bytes` up to its first part; the answer is how many parts it has, and what follows.
+#[inline(never)]
+fn begin<'a>(bytes: &'a [u8], on_token: &mut impl FnMut(Token)) -> Result<(usize, &'a [u8]), Malformed> {
+    let mut reader = Reader::new(bytes);
+    let mut parts = 0;
     match reader.byte()? {
         tag::NONE => {}
         tag::BOOL => {
@@ -89,50 +125,106 @@ fn value<F: FnMut(Token)>(reader: &mut Reader<'_>, budget: &mut Budget<'_, F>, d
         tag::BYTES => {
             reader.bytes_counted()?;
         }
-        tag::PROXY => (budget.on_token)(Token::read_body(reader)?),
-        tag @ (tag::SOME | tag::LIST | tag::DICT) => container(tag, reader, budget, depth_left - 1)?,
-        other => return Err(Malformed::Tag(other).into()),
-    }
-    Ok(())
-}
-
-fn container<F: FnMut(Token)>(
-    tag: u8,
-    reader: &mut Reader<'_>,
-    budget: &mut Budget<'_, F>,
-    depth_left: u32,
-) -> Result<(), Fault> {
-    let parts = match tag {
+        tag::PROXY => on_token(Token::read_body(&mut reader)?),
         tag::SOME => {
             reader.some_is_needed()?;
-            1
+            parts = 1;
         }
-        tag::LIST => reader.count(1)?,
-        _ => 2 * reader.count(2)?,
-    };
-    for _ in 0..parts {
-        value(reader, budget, depth_left)?;
+        tag::LIST => parts = reader.count(1)?,
+        tag::DICT => parts = 2 * reader.count(2)?,
+        other => return Err(Malformed::Tag(other)),
     }
-    Ok(())
+    Ok((parts, reader.rest))
 }
 
-impl From<Malformed> for Fault {
-    fn from(malformed: Malformed) -> Self {
-        Self::Malformed(malformed)
-    }
+#[cold]
+fn too_deep(limits: &Limits) -> DecodeError {
+    let limit = limits.depth_held();
+    DecodeErrorKind::TooDeep { limit }.into()
 }
 
-impl From<Fault> for DecodeError {
-    #[cold]
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Malformed(malformed) => malformed.into(),
-            Fault::TooDeep(limit) => DecodeErrorKind::TooDeep { limit }.into(),
-            Fault::TooMuch(limit) => DecodeErrorKind::TooLarge {
-                size: limit.saturating_add(Limits::PART_BYTES),
-                limit,
+#[cold]
+fn too_much(limits: &Limits) -> DecodeError {
+    let limit = limits.memory;
+    let size = limit.saturating_add(Limits::PART_BYTES);
+    DecodeErrorKind::TooLarge { size, limit }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Bytes that are often values, or nearly.
+    fn nearly_values() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![5 => 0..10_u8, 1 => Just(0x7f), 1 => Just(0x80), 1 => Just(b'a'), 1 => any::<u8>()];
+        let groups = proptest::collection::vec(0x80_u8.., 0..20);
+        let int = (0..3_u8, groups, 0..0x80_u8)
+            .prop_map(|(sign, groups, last)| [&[tag::INT, sign], &groups[..], &[last]].concat());
+        let zero_at_the_end = int.clone().prop_map(|mut int| {
+            *int.last_mut().unwrap() = 0;
+            int
+        });
+        let text = (0..0x90_u8, any::<u8>(), any::<proptest::sample::Index>()).prop_map(|(len, odd, at)| {
+            let mut text = vec![b'a'; len.into()];
+            if len > 0 {
+                *at.get_mut(&mut text) = odd;
             }
-            .into(),
+            [&[tag::STR, len], &text[..]].concat()
+        });
+        let part = prop_oneof![
+            4 => proptest::collection::vec(byte, 0..4),
+            2 => int,
+            1 => zero_at_the_end,
+            2 => text,
+            1 => "[a-z]{0,9}é[a-z]{0,9}".prop_map(|text| crate::value::to_vec(&text, &Limits::DEFAULT).unwrap()),
+            1 => proptest::collection::vec(any::<u8>(), 8).prop_map(|bytes| [&[tag::FLOAT], &bytes[..]].concat()),
+        ];
+        let parts = proptest::collection::vec(part, 0..6).prop_map(|parts| parts.concat());
+        let list = (0..6_u8, parts.clone()).prop_map(|(count, parts)| [&[tag::LIST, count], &parts[..]].concat());
+        prop_oneof![parts, list]
+    }
+
+    /// The same step by step, without a shorter way for anything.
+    fn slowly<'a>(
+        bytes: &'a [u8],
+        limits: &Limits,
+        depth: u32,
+        parts_left: &mut usize,
+    ) -> Result<&'a [u8], DecodeError> {
+        if depth == limits.depth_held() {
+            return Err(too_deep(limits));
+        }
+        *parts_left = parts_left.checked_sub(1).ok_or_else(|| too_much(limits))?;
+        let (parts, mut rest) = begin(bytes, &mut |_| {})?;
+        for _ in 0..parts {
+            rest = slowly(rest, limits, depth + 1, parts_left)?;
+        }
+        Ok(rest)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn the_short_way_finds_what_the_long_way_finds(bytes in nearly_values(), depth in 0..5_u32, parts in 0..8_usize) {
+            let memory = parts * Limits::PART_BYTES + parts;
+            let limits = Limits { bytes: 1 << 20, depth, memory };
+            let mut parts_left = parts;
+            let slowly = slowly(&bytes, &limits, 0, &mut parts_left).map(|rest| bytes.len() - rest.len());
+            prop_assert_eq!(walk(&bytes, &limits, |_| {}), slowly);
+        }
+
+        #[test]
+        fn what_is_passed_over_as_short_is_one_scalar(bytes in nearly_values()) {
+            let begun = begin(&bytes, &mut |_| {});
+            if let Some(rest) = short::pass(&bytes) {
+                prop_assert_eq!(&begun, &Ok((0, rest)));
+                prop_assert_eq!(short::pass_checked(&bytes), Some(rest));
+            }
+            if let Some(opened) = short::open(&bytes) {
+                prop_assert_eq!(begun, Ok(opened));
+            }
         }
     }
 }

@@ -1,0 +1,113 @@
+//! The reply that nearly every call gets: that it was done, and its result.
+
+use super::fields::Fields;
+use super::{DONE, FrameError, Reader, varint, write};
+
+/// A [`Reply::Done`] by itself, which nearly every reply is.
+///
+/// ```
+/// use byproxy_proto::frame::read_done;
+///
+/// let done = read_done(&[1, 7, 1, 9, 2, 1]).unwrap();
+/// assert_eq!((done.number, done.handed, done.result), (7, vec![9], [2, 1].as_slice()));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done<'a> {
+    /// The call's number.
+    pub number: u64,
+    /// As in [`Reply::Done`].
+    pub handed: Vec<u64>,
+    /// One value, unchecked.
+    pub result: &'a [u8],
+}
+
+/// Reads the body of a [`Reply::Done`]; nothing if it is any other.
+///
+/// ```
+/// use byproxy_proto::frame::read_done;
+///
+/// assert!(read_done(&[1, 7, 0, 2, 1]).is_some_and(|done| done.number == 7));
+/// assert_eq!(read_done(b"garbage"), None);
+/// ```
+#[inline]
+pub fn read_done(body: &[u8]) -> Option<Done<'_>> {
+    let (&kind, rest) = body.split_first()?;
+    if kind == DONE { read_done_fields(rest) } else { None }
+}
+
+#[inline]
+pub(super) fn read_done_fields(rest: &[u8]) -> Option<Done<'_>> {
+    let mut fields = Reader::new(rest);
+    let number = fields.number_spread()?;
+    let mut handed = Vec::new();
+    let count = fields.parts(1)?;
+    if count > 0 {
+        (handed, fields) = read_handed(fields, count)?;
+    }
+    Some(Done {
+        number,
+        handed,
+        result: fields.rest,
+    })
+}
+
+fn read_handed(mut fields: Reader<'_>, count: usize) -> Option<(Vec<u64>, Reader<'_>)> {
+    // Each id takes at least one byte, so the count can't ask for more memory than was sent.
+    let mut handed = Vec::with_capacity(count);
+    for _ in 0..count {
+        handed.push(fields.number()?);
+    }
+    Some((handed, fields))
+}
+
+/// Appends a [`Reply::Done`] as a whole frame.
+///
+/// # Errors
+/// [`FrameError::TooLarge`] when the body is over the limit; the buffer is then as it was.
+///
+/// # Examples
+///
+/// ```
+/// use byproxy_proto::frame::write_done;
+///
+/// let mut out = Vec::new();
+/// write_done(&mut out, 512, 7, &[], &[2, 1])?;
+/// assert_eq!(out, [5, 0, 0, 0, 1, 7, 0, 2, 1]);
+/// # Ok::<(), byproxy_proto::frame::FrameError>(())
+/// ```
+#[inline]
+pub fn write_done(
+    out: &mut Vec<u8>,
+    limit: usize,
+    number: u64,
+    handed: &[u64],
+    result: &[u8],
+) -> Result<(), FrameError> {
+    if handed.is_empty() {
+        return Fields::of(DONE)
+            .number(number)
+            .number(0)
+            .append_frame(result, limit, out);
+    }
+    write(out, limit, |out| {
+        write_done_header(number, handed, out);
+        out.extend_from_slice(result);
+        Ok(())
+    })
+}
+
+/// Appends the body of a [`Reply::Done`] up to its result, which the caller appends.
+///
+/// ```
+/// let mut body = Vec::new();
+/// byproxy_proto::frame::write_done_header(7, &[9], &mut body);
+/// byproxy_proto::value::write_none(&mut body);
+/// assert_eq!(body, [1, 7, 1, 9, 0]);
+/// ```
+#[inline]
+pub fn write_done_header(number: u64, handed: &[u64], out: &mut Vec<u8>) {
+    Fields::of(DONE).number(number).number(handed.len() as u64).append(out);
+    for &object in handed {
+        varint(out, object);
+    }
+}
