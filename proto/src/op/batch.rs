@@ -324,6 +324,13 @@ impl<'a> Iterator for BatchOutcomes<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
+        // Most are done, and their results short.
+        if let [tag::BYTES, len @ 0..=0x7f, ref rest @ ..] = *self.reader.rest
+            && let Some((result, rest)) = rest.split_at_checked(len.into())
+        {
+            self.reader.rest = rest;
+            return Some(Ok(BatchOutcome::Done(result)));
+        }
         let outcome = self.read();
         if outcome.is_err() {
             // Where the next one begins is not known.
@@ -379,18 +386,61 @@ fn list(bytes: &[u8]) -> Result<(Reader<'_>, usize), DecodeError> {
 /// The three values of the next call.
 #[inline]
 fn call<'a>(reader: &mut Reader<'a>) -> Option<BatchCall<'a>> {
-    let operation = u16::try_from(natural(reader)?).ok()?;
-    let object = natural(reader)?;
-    let arguments = bytes(reader)?;
-    Some(BatchCall {
+    let (call, rest) = match short_call(reader.rest) {
+        Some(read) => read,
+        None => long_call(reader.rest)?,
+    };
+    reader.rest = rest;
+    Some(call)
+}
+
+/// The call at the front of `bytes`, and what follows it, if its code takes two bytes, as that of all that is done to objects, and its
+/// arguments are short.
+#[inline]
+fn short_call(bytes: &[u8]) -> Option<(BatchCall<'_>, &[u8])> {
+    let [
+        tag::INT,
+        0,
+        low @ 0x80..=0xff,
+        high @ 1..=0x7f,
+        tag::INT,
+        0,
+        ref object @ ..,
+    ] = *bytes
+    else {
+        return None;
+    };
+    let mut reader = Reader::new(object);
+    let object = reader.number()?;
+    let [tag::BYTES, len @ 0..=0x7f, ref arguments @ ..] = *reader.rest else {
+        return None;
+    };
+    let (arguments, rest) = arguments.split_at_checked(len.into())?;
+    let call = BatchCall {
+        operation: u16::from(low & 0x7f) | u16::from(high) << 7,
+        object,
+        arguments,
+    };
+    Some((call, rest))
+}
+
+fn long_call(bytes: &[u8]) -> Option<(BatchCall<'_>, &[u8])> {
+    let mut reader = Reader::new(bytes);
+    let operation = u16::try_from(natural(&mut reader)?).ok()?;
+    let object = natural(&mut reader)?;
+    if reader.byte().ok()? != tag::BYTES {
+        return None;
+    }
+    let arguments = reader.bytes_counted().ok()?;
+    let call = BatchCall {
         operation,
         object,
         arguments,
-    })
+    };
+    Some((call, reader.rest))
 }
 
 /// The next value, if it is an int of 64 bits and not negative.
-#[inline]
 fn natural(reader: &mut Reader<'_>) -> Option<u64> {
     if reader.byte().ok()? != tag::INT {
         return None;
@@ -398,12 +448,33 @@ fn natural(reader: &mut Reader<'_>) -> Option<u64> {
     reader.natural()
 }
 
-/// The next value, if it is bytes.
-#[inline]
-fn bytes<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
-    if reader.byte().ok()? != tag::BYTES {
-        return None;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn a_short_call_reads_like_any(
+            operation: u16,
+            object in prop_oneof![0..0x80_u64, any::<u64>()],
+            arguments in proptest::collection::vec(any::<u8>(), 0..140),
+            odd in proptest::option::of((0..12_usize, any::<u8>())),
+        ) {
+            let mut bytes = Vec::new();
+            write_batch_call(&BatchCall { operation, object, arguments: &arguments }, &mut bytes);
+            bytes.push(7);
+            if let Some((at, odd)) = odd
+                && let Some(byte) = bytes.get_mut(at)
+            {
+                *byte = odd;
+            }
+            let long = long_call(&bytes);
+            if let Some(short) = short_call(&bytes) {
+                prop_assert_eq!(long, Some(short));
+            }
+        }
     }
-    let len = reader.parts(1)?;
-    reader.bytes(len).ok()
 }
