@@ -24,7 +24,6 @@ use super::{Limits, TOKEN_NAME, float, tag};
 /// ```
 #[inline]
 pub fn from_slice<'de, T: Deserialize<'de>>(bytes: &'de [u8], limits: &Limits) -> Result<T, DecodeError> {
-    let mut deserializer = Deserializer::new(bytes, limits);
     if bytes.len() > limits.bytes {
         return Err(DecodeErrorKind::TooLarge {
             size: bytes.len(),
@@ -32,7 +31,8 @@ pub fn from_slice<'de, T: Deserialize<'de>>(bytes: &'de [u8], limits: &Limits) -
         }
         .into());
     }
-    let value = deserializer.take()?;
+    let mut deserializer = Deserializer::new(bytes, limits);
+    let value = T::deserialize(&mut deserializer)?;
     deserializer.reader.end()?;
     Ok(value)
 }
@@ -205,10 +205,14 @@ impl<'de> Deserializer<'de> {
 
     #[inline]
     fn int<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
-        let (negative, magnitude) = self.reader.int()?;
-        if let (false, Ok(value)) = (negative, u64::try_from(magnitude)) {
-            return visitor.visit_u64(value);
+        match self.reader.natural() {
+            Some(value) => visitor.visit_u64(value),
+            None => self.int_of_any_width(visitor),
         }
+    }
+
+    fn int_of_any_width<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        let (negative, magnitude) = self.reader.int()?;
         match narrowest(negative, magnitude) {
             Narrow::U64(value) => visitor.visit_u64(value),
             Narrow::I64(value) => visitor.visit_i64(value),
