@@ -57,8 +57,11 @@ impl Fields {
         if let Some(prefix) = self.bytes.first_chunk_mut() {
             *prefix = length.to_le_bytes();
         }
-        out.reserve(self.len + value.len());
-        out.extend_from_slice(self.bytes.get(..self.len).unwrap_or_default());
+        // All of the room for fields, because a copy of known length is a few moves.
+        let start = out.len();
+        out.reserve(Self::BYTES_MAX + value.len());
+        out.extend_from_slice(&self.bytes);
+        out.truncate(start + self.len);
         out.extend_from_slice(value);
         Ok(())
     }

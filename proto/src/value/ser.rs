@@ -96,7 +96,10 @@ impl<'a> Serializer<'a> {
         Self {
             out,
             start,
-            limits: *limits,
+            limits: Limits {
+                depth: limits.depth_held(),
+                ..*limits
+            },
             open: 0,
             wrappers: 0,
             failed: None,
@@ -118,19 +121,17 @@ impl<'a> Serializer<'a> {
     #[inline]
     pub fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         value.serialize(&mut *self)?;
-        match self.failed.take() {
-            None => Ok(()),
-            Some(error) => Err(error),
+        if self.failed.is_none() {
+            return Ok(());
         }
+        self.failed.take().map_or(Ok(()), Err)
     }
 
     /// Begins a value: checks its depth and the room for `size` bytes.
     #[inline]
     fn begin(&mut self, size: usize) -> Result<(), EncodeError> {
-        if self.open >= self.limits.depth_held() {
-            return Err(EncodeError::TooDeep {
-                limit: self.limits.depth_held(),
-            });
+        if self.open >= self.limits.depth {
+            return Err(self.too_deep());
         }
         self.room(size)
     }
@@ -139,12 +140,24 @@ impl<'a> Serializer<'a> {
     fn room(&self, size: usize) -> Result<(), EncodeError> {
         let size = (self.out.len() - self.start).saturating_add(size);
         if size > self.limits.bytes {
-            return Err(EncodeError::TooLarge {
-                size,
-                limit: self.limits.bytes,
-            });
+            return Err(self.too_large(size));
         }
         Ok(())
+    }
+
+    #[cold]
+    fn too_deep(&self) -> EncodeError {
+        EncodeError::TooDeep {
+            limit: self.limits.depth,
+        }
+    }
+
+    #[cold]
+    fn too_large(&self, size: usize) -> EncodeError {
+        EncodeError::TooLarge {
+            size,
+            limit: self.limits.bytes,
+        }
     }
 
     #[inline]
@@ -166,18 +179,14 @@ impl<'a> Serializer<'a> {
         self.room(0)
     }
 
-    #[inline]
+    /// Writes a string or bytes. Not in place: what stands around it stays small enough to be put together in registers.
+    #[inline(never)]
     fn counted(&mut self, tag: u8, bytes: &[u8]) -> Result<(), EncodeError> {
         self.begin(bytes.len().saturating_add(2))?;
-        if let Some(len) = writer::in_a_byte(bytes.len() as u64) {
-            self.out.extend_from_slice(&[tag, len]);
-            self.out.extend_from_slice(bytes);
-            return Ok(());
-        }
-        self.out.push(tag);
-        writer::varint(self.out, bytes.len() as u64);
+        writer::header(self.out, tag, bytes.len());
         self.out.extend_from_slice(bytes);
-        self.room(0)
+        // Only a longer length takes more than was reckoned with.
+        if bytes.len() < 0x80 { Ok(()) } else { self.room(0) }
     }
 
     /// Opens a list or dict with `count` elements, as far as that is known.
@@ -186,11 +195,8 @@ impl<'a> Serializer<'a> {
         self.begin(2)?;
         let announced = count.unwrap_or(0);
         let count_at = self.out.len() + 1;
-        if let Some(announced) = writer::in_a_byte(announced as u64) {
-            self.out.extend_from_slice(&[tag, announced]);
-        } else {
-            self.out.push(tag);
-            writer::varint(self.out, announced as u64);
+        writer::header(self.out, tag, announced);
+        if announced >= 0x80 {
             self.room(0)?;
         }
         self.open += 1;
@@ -222,20 +228,23 @@ impl<'a> Serializer<'a> {
     /// Writes a part of a value, and remembers when that failed.
     #[inline]
     pub(super) fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        let result = value.serialize(&mut *self);
-        if let Err(error) = &result {
-            self.failed.get_or_insert_with(|| error.clone());
+        match value.serialize(&mut *self) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.remember(error)),
         }
-        result
+    }
+
+    #[cold]
+    fn remember(&mut self, error: EncodeError) -> EncodeError {
+        self.failed.get_or_insert_with(|| error.clone());
+        error
     }
 
     /// Writes the content of a wrapper that has no bytes of its own.
     #[inline]
     fn wrapped<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         if self.wrappers >= WRAPPERS_MAX {
-            return Err(EncodeError::TooDeep {
-                limit: self.limits.depth_held(),
-            });
+            return Err(self.too_deep());
         }
         self.wrappers += 1;
         let result = self.part(value);
@@ -253,10 +262,8 @@ impl<'a> Serializer<'a> {
         }
         // What begins with None or Some is a row of Somes and a None: its length is its depth.
         let depth = self.open as usize + written.len() + 1;
-        if depth > self.limits.depth_held() as usize {
-            return Err(EncodeError::TooDeep {
-                limit: self.limits.depth_held(),
-            });
+        if depth > self.limits.depth as usize {
+            return Err(self.too_deep());
         }
         self.room(1)?;
         self.out.insert(at, tag::SOME);
@@ -286,7 +293,7 @@ impl<'a> Serializer<'a> {
             _ => &[],
         };
         let size = encoded.len();
-        let depth_left = self.limits.depth_held() - self.open;
+        let depth_left = self.limits.depth - self.open;
         walk::check(encoded, &self.limits, depth_left, &mut |_| {})
             .and_then(|rest| Reader::new(rest).end())
             .map_err(|error| EncodeError::Custom(format!("an encoded value cannot be written: {error}")))?;

@@ -50,8 +50,14 @@ pub fn write_int(out: &mut Vec<u8>, value: i128) {
 /// ```
 #[inline]
 pub fn write_uint(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(&[tag::INT, 0]);
-    varint(out, value);
+    match in_two_bytes(value) {
+        Some([low, 0]) => out.extend_from_slice(&[tag::INT, 0, low]),
+        Some([low, high]) => out.extend_from_slice(&[tag::INT, 0, low, high]),
+        None => {
+            out.extend_from_slice(&[tag::INT, 0]);
+            varint_long(out, value);
+        }
+    }
 }
 
 /// Appends a float.
@@ -76,8 +82,7 @@ pub fn write_float(out: &mut Vec<u8>, value: f64) {
 /// ```
 #[inline]
 pub fn write_str(out: &mut Vec<u8>, value: &str) {
-    out.push(tag::STR);
-    varint(out, value.len() as u64);
+    header(out, tag::STR, value.len());
     out.extend_from_slice(value.as_bytes());
 }
 
@@ -90,8 +95,7 @@ pub fn write_str(out: &mut Vec<u8>, value: &str) {
 /// ```
 #[inline]
 pub fn write_bytes(out: &mut Vec<u8>, value: &[u8]) {
-    out.push(tag::BYTES);
-    varint(out, value.len() as u64);
+    header(out, tag::BYTES, value.len());
     out.extend_from_slice(value);
 }
 
@@ -124,8 +128,7 @@ pub fn write_token(out: &mut Vec<u8>, token: Token) {
 /// ```
 #[inline]
 pub fn write_list_header(out: &mut Vec<u8>, count: usize) {
-    out.push(tag::LIST);
-    varint(out, count as u64);
+    header(out, tag::LIST, count);
 }
 
 /// Appends the header of a dict; exactly `count` pairs of encoded key and encoded value must follow.
@@ -142,8 +145,7 @@ pub fn write_list_header(out: &mut Vec<u8>, count: usize) {
 /// ```
 #[inline]
 pub fn write_dict_header(out: &mut Vec<u8>, count: usize) {
-    out.push(tag::DICT);
-    varint(out, count as u64);
+    header(out, tag::DICT, count);
 }
 
 /// Appends `Some(value)` for a value that is encoded already: the tag Some only where it is needed.
@@ -185,13 +187,42 @@ pub(crate) fn write_magnitude(out: &mut Vec<u8>, negative: bool, magnitude: u128
     varint_wide(out, magnitude);
 }
 
+/// Appends a tag and a length or count.
 #[inline]
-pub(crate) fn varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn header(out: &mut Vec<u8>, tag: u8, count: usize) {
+    if let Some(count) = in_a_byte(count as u64) {
+        out.extend_from_slice(&[tag, count]);
+    } else {
+        out.push(tag);
+        varint_long(out, count as u64);
+    }
+}
+
+#[inline]
+pub(crate) fn varint(out: &mut Vec<u8>, value: u64) {
+    match in_two_bytes(value) {
+        Some([low, 0]) => out.push(low),
+        Some(both) => out.extend_from_slice(&both),
+        None => varint_long(out, value),
+    }
+}
+
+fn varint_long(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(low_group(value) | 0x80);
         value >>= 7;
     }
     out.push(low_group(value));
+}
+
+/// The varint of a value that takes no more than two bytes; the second is zero if there is none.
+#[inline]
+fn in_two_bytes(value: u64) -> Option<[u8; 2]> {
+    match value {
+        0..0x80 => Some([low_group(value), 0]),
+        0x80..0x4000 => Some([low_group(value) | 0x80, low_group(value >> 7)]),
+        _ => None,
+    }
 }
 
 #[inline]
