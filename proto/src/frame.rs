@@ -237,9 +237,16 @@ impl<'a> Request<'a> {
     /// ```
     #[inline]
     pub fn read(body: &'a [u8]) -> Result<Self, FrameError> {
+        match body {
+            [CALL, rest @ ..] => Self::read_call(rest),
+            _ => Self::read_other(body),
+        }
+    }
+
+    /// Reads a body that is no call.
+    fn read_other(body: &'a [u8]) -> Result<Self, FrameError> {
         let (&kind, rest) = body.split_first().ok_or(FrameError::Malformed)?;
         match kind {
-            CALL => Self::read_call(rest),
             CONFIRM => Ok(Self::Confirm {
                 number: only_number(rest)?,
             }),
