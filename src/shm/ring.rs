@@ -154,7 +154,7 @@ struct Stream<'a> {
     bytes: &'a [AtomicU64; WORDS],
 }
 
-impl Stream<'_> {
+impl<'a> Stream<'a> {
     /// Writes a record of some bytes, as many as fit between `at` and `end`; returns how many bytes that were and where the record ends.
     /// Nothing if there is room for none.
     #[inline]
@@ -163,12 +163,8 @@ impl Stream<'_> {
         let count = bytes.len().min(usize::try_from(room).ok()?);
         let bytes = bytes.get(..count)?;
         self.bytes.get(place(at))?.store(count as u64, Relaxed);
-        let mut position = at + WORD;
-        for word in words_of(bytes) {
-            self.bytes.get(place(position))?.store(word, Relaxed);
-            position += WORD;
-        }
-        Some((count, position))
+        store(self.places(at + WORD), bytes);
+        Some((count, at + WORD + (count as u64).next_multiple_of(WORD)))
     }
 
     /// Writes a record of all of these bytes into the front; returns where the record ends. Nothing if it does not fit there, or `end` comes
@@ -184,9 +180,7 @@ impl Stream<'_> {
             return None;
         }
         self.front.mark.store(mark(at) + count, Relaxed);
-        for (place, word) in self.front.bytes.iter().zip(words_of(bytes)) {
-            place.store(word, Relaxed);
-        }
+        store(self.front.bytes.iter(), bytes);
         Some(stop)
     }
 
@@ -205,8 +199,12 @@ impl Stream<'_> {
             let (bytes, stop) = self
                 .read_front(count, at, &mut record)
                 .filter(|(_, stop)| *stop <= end)?;
-            into.extend_from_slice(bytes);
-            return Some((bytes.len(), stop));
+            let count = bytes.len();
+            let before = into.len();
+            // All of it, because so many bytes are copied without asking how many they are.
+            into.extend_from_slice(&record);
+            into.truncate(before + count);
+            return Some((count, stop));
         }
         let count = self.bytes.get(place(at))?.load(Relaxed);
         let stop = count.checked_next_multiple_of(WORD)?.checked_add(at + WORD)?;
@@ -215,15 +213,17 @@ impl Stream<'_> {
         }
         let count = usize::try_from(count).ok()?;
         let before = into.len();
-        let padded = usize::try_from(stop - at - WORD).ok()?;
-        into.reserve(padded);
-        let mut position = at + WORD;
-        while position < stop {
-            into.extend_from_slice(&self.bytes.get(place(position))?.load(Relaxed).to_le_bytes());
-            position += WORD;
-        }
+        into.resize(before + usize::try_from(stop - at - WORD).ok()?, 0);
+        load(self.places(at + WORD), into.get_mut(before..)?);
         into.truncate(before + count);
         Some((count, stop))
+    }
+
+    /// The words from a position on, once around.
+    #[inline]
+    fn places(self, position: u64) -> impl Iterator<Item = &'a AtomicU64> {
+        let (before, from) = self.bytes.split_at(place(position));
+        from.iter().chain(before)
     }
 
     /// How many bytes the record at `at` has, if it lies in the front.
@@ -236,24 +236,44 @@ impl Stream<'_> {
     /// Copies out the record of so many bytes that lies in the front; also returns where it ends.
     #[inline]
     fn read_front(self, count: u64, at: u64, record: &mut [u8; FRONT_BYTES]) -> Option<(&[u8], u64)> {
-        for (word, place) in record.as_chunks_mut().0.iter_mut().zip(&self.front.bytes) {
-            *word = place.load(Relaxed).to_le_bytes();
-        }
+        load(self.front.bytes.iter(), record);
         let bytes = record.get(..usize::try_from(count).ok()?)?;
         Some((bytes, at + WORD + count.next_multiple_of(WORD)))
     }
 }
 
-/// Bytes as words, the last one filled up with zeros.
+/// Writes bytes into words, the last one filled up with zeros.
 #[inline]
-fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
-    let (words, rest) = bytes.as_chunks::<{ size_of::<u64>() }>();
-    let last = (!rest.is_empty()).then(|| {
-        let mut word = [0; size_of::<u64>()];
-        word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        word
-    });
-    words.iter().copied().chain(last).map(u64::from_le_bytes)
+fn store<'a>(mut places: impl Iterator<Item = &'a AtomicU64>, bytes: &[u8]) {
+    let (words, rest) = bytes.as_chunks();
+    for (word, place) in words.iter().zip(&mut places) {
+        place.store(u64::from_le_bytes(*word), Relaxed);
+    }
+    if !rest.is_empty()
+        && let Some(place) = places.next()
+    {
+        place.store(last_word(bytes, rest), Relaxed);
+    }
+}
+
+/// The bytes that are left over as a word.
+#[inline]
+fn last_word(bytes: &[u8], rest: &[u8]) -> u64 {
+    if let Some(last) = bytes.last_chunk() {
+        // Its first bytes were written before.
+        u64::from_le_bytes(*last) >> (u64::BITS as usize - 8 * rest.len())
+    } else {
+        let place_byte = |word, &byte| word << 8 | u64::from(byte);
+        rest.iter().rev().fold(0, place_byte)
+    }
+}
+
+/// Reads words into whole words of bytes.
+#[inline]
+fn load<'a>(places: impl Iterator<Item = &'a AtomicU64>, bytes: &mut [u8]) {
+    for (word, place) in bytes.as_chunks_mut().0.iter_mut().zip(places) {
+        *word = place.load(Relaxed).to_le_bytes();
+    }
 }
 
 /// The mark of a record at a position, without its count. Positions are multiples of a word, so the count is told apart.

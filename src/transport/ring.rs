@@ -190,17 +190,31 @@ impl Connected {
 
     #[inline]
     pub(super) fn send(&self, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
-        match self.open_ring() {
-            None => self.socket.send(bytes, sent),
-            Some(ring) => match self.send_to_ring(ring, bytes, sent) {
-                // The server has closed the ring. It was idle, or the session has ended: then the socket says so, but not after a part of a
-                // frame, whose rest would be taken for frames.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe && *sent == 0 => {
-                    self.on_ring.store(false, Ordering::Relaxed);
-                    self.socket.send(bytes, sent)
-                }
-                outcome => outcome,
-            },
+        let Some(ring) = self.open_ring() else {
+            return self.socket.send(bytes, sent);
+        };
+        let rest = bytes.get(*sent..).unwrap_or_default();
+        match ring.send(rest) {
+            Ok(count) if count == rest.len() => {
+                *sent = bytes.len();
+                self.call_reader(ring);
+                Ok(())
+            }
+            outcome => self.send_on(ring, outcome, bytes, sent),
+        }
+    }
+
+    /// Sends what is left after a first attempt.
+    #[inline(never)]
+    fn send_on(&self, ring: &ClientEnd, outcome: io::Result<usize>, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
+        match self.send_to_ring(ring, outcome, bytes, sent) {
+            // The server has closed the ring. It was idle, or the session has ended: then the socket says so, but not after a part of a
+            // frame, whose rest would be taken for frames.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe && *sent == 0 => {
+                self.on_ring.store(false, Ordering::Relaxed);
+                self.socket.send(bytes, sent)
+            }
+            outcome => outcome,
         }
     }
 
@@ -246,9 +260,10 @@ impl Connected {
     /// What was received has been read, and nobody needs to know.
     #[inline]
     pub(super) fn consume(&self) {
-        if let Some(ring) = self.open_ring() {
-            ring.take();
-            self.call_writer(ring);
+        if let Some(ring) = self.open_ring()
+            && !ring.pass()
+        {
+            self.take_part(ring);
         }
     }
 
@@ -271,11 +286,16 @@ impl Connected {
         if self.is_on_ring() { self.ring.get() } else { None }
     }
 
-    #[inline]
-    fn send_to_ring(&self, ring: &ClientEnd, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
+    fn send_to_ring(
+        &self,
+        ring: &ClientEnd,
+        mut outcome: io::Result<usize>,
+        bytes: &[u8],
+        sent: &mut usize,
+    ) -> io::Result<()> {
         let mut looks = Looks::default();
-        while let Some(rest) = bytes.get(*sent..).filter(|rest| !rest.is_empty()) {
-            match ring.send(rest) {
+        loop {
+            match outcome {
                 Ok(count) => {
                     *sent += count;
                     looks = Looks::default();
@@ -292,44 +312,65 @@ impl Connected {
                 }
                 Err(error) => return Err(error),
             }
+            match bytes.get(*sent..) {
+                Some(rest @ [_, ..]) => outcome = ring.send(rest),
+                _ => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     #[inline]
     fn receive_from_ring(&self, ring: &ClientEnd, into: &mut Vec<u8>) -> io::Result<usize> {
-        let mut looks = Looks::default();
-        let mut ended = false;
         if ring.is_holding() {
-            // The part of a frame that came before this one. Whether the ring was closed shows in what follows.
-            ring.take();
-            self.call_writer(ring);
+            self.take_part(ring);
         }
+        if !ring.has_replies()
+            && let Some(received) = self.await_reply(ring, into)?
+        {
+            return Ok(received);
+        }
+        ring.receive(into)
+    }
+
+    /// Takes a part of a frame, or a large one. Whether the ring was closed shows in what follows.
+    #[cold]
+    fn take_part(&self, ring: &ClientEnd) {
+        ring.take();
+        self.call_writer(ring);
+    }
+
+    /// Waits until there is a record in the ring; or returns how many bytes came otherwise, as [`Self::receive`] does.
+    #[inline(never)]
+    fn await_reply(&self, ring: &ClientEnd, into: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        let mut looks = Looks::default();
         loop {
-            if ring.has_replies() {
-                looks.found(&self.eagerness);
-                return ring.receive(into);
-            }
-            if ended {
-                let ours = self.closed.load(Ordering::Acquire) && !cfg!(canary = "ring_own_end_is_certain");
-                let unread = !ours && ring.is_unread();
-                return if unread {
-                    Err(ErrorKind::ConnectionAborted.into())
-                } else {
-                    Ok(0)
-                };
-            }
             if looks.again(&self.eagerness, YIELDS) == Looked::Enough && ring.park_reader() {
                 let before = into.len();
                 let slept = self.sleep(into);
                 ring.unpark();
                 match slept? {
                     Woken::Bell => {}
-                    Woken::Words => return Ok(into.len() - before),
+                    Woken::Words => return Ok(Some(into.len() - before)),
                     // What the server wrote before it ended can still be read.
-                    Woken::End => ended = true,
+                    Woken::End if ring.has_replies() => {}
+                    Woken::End => return self.after_the_end(ring).map(Some),
                 }
             }
+            if ring.has_replies() {
+                looks.found(&self.eagerness);
+                return Ok(None);
+            }
+        }
+    }
+
+    /// What it means that the server has ended the connection, and there is nothing to read.
+    #[cold]
+    fn after_the_end(&self, ring: &ClientEnd) -> io::Result<usize> {
+        let ours = self.closed.load(Ordering::Acquire) && !cfg!(canary = "ring_own_end_is_certain");
+        if !ours && ring.is_unread() {
+            Err(ErrorKind::ConnectionAborted.into())
+        } else {
+            Ok(0)
         }
     }
 

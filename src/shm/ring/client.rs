@@ -41,16 +41,25 @@ impl ClientEnd {
     /// Writes as much as there is room for: `WouldBlock` if there is none, `BrokenPipe` once the server has closed the ring.
     #[inline]
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let before = self.written.load(Ordering::Relaxed);
+        let written = self.written.load(Ordering::Relaxed);
+        let end = self.server_read.load(Ordering::Relaxed) + CAPACITY;
+        if self.answered.load(Ordering::Relaxed)
+            && let Some(end) = self.memory.requests().write_front(written, end, bytes)
+        {
+            if self.publish(written, end) {
+                return Ok(bytes.len());
+            }
+            // What was written there now is nowhere, and something else may come to its place. What was there before has been read.
+            self.memory.requests().clear_front();
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        self.send_records(written, bytes)
+    }
+
+    #[inline(never)]
+    fn send_records(&self, before: u64, bytes: &[u8]) -> io::Result<usize> {
         let mut written = before;
         let mut sent = 0;
-        let in_front = self.answered.load(Ordering::Relaxed);
-        if in_front {
-            let end = self.server_read.load(Ordering::Relaxed) + CAPACITY;
-            if let Some(end) = self.memory.requests().write_front(written, end, bytes) {
-                (written, sent) = (end, bytes.len());
-            }
-        }
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
             let end = self.server_read.load(Ordering::Relaxed) + CAPACITY;
             match self.memory.requests().write(written, end, rest) {
@@ -60,17 +69,11 @@ impl ClientEnd {
                 None => return Err(ErrorKind::WouldBlock.into()),
             }
         }
-        if !words::publish(&self.layout().requests.tail.0.index, before, written) {
-            // What was written there now is nowhere, and something else may come to its place. What was there before has been read, or else
-            // nothing was written there.
-            if in_front {
-                self.memory.requests().clear_front();
-            }
-            return Err(ErrorKind::BrokenPipe.into());
+        if self.publish(before, written) {
+            Ok(sent)
+        } else {
+            Err(ErrorKind::BrokenPipe.into())
         }
-        self.answered.store(false, Ordering::Relaxed);
-        self.written.store(written, Ordering::Relaxed);
-        Ok(sent)
     }
 
     /// Appends the next record, and leaves it in the ring until [`Self::take`]. `WouldBlock` if there is none.
@@ -78,11 +81,10 @@ impl ClientEnd {
     pub(crate) fn receive(&self, into: &mut Vec<u8>) -> io::Result<usize> {
         let read = self.read.load(Ordering::Relaxed);
         let tail = words::look(&self.layout().replies.tail.0.index);
-        if tail == read {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        if tail.checked_sub(read).is_none_or(|bytes| bytes > CAPACITY) {
-            return Err(nonsense());
+        match tail.wrapping_sub(read) {
+            0 => return Err(ErrorKind::WouldBlock.into()),
+            1..=CAPACITY => {}
+            _ => return Err(nonsense()),
         }
         let (count, end) = self.memory.replies().read(read, tail, into).ok_or_else(nonsense)?;
         self.read.store(end, Ordering::Relaxed);
@@ -111,6 +113,21 @@ impl ClientEnd {
     #[inline]
     pub(crate) fn take(&self) -> bool {
         self.move_on(0)
+    }
+
+    /// Leaves behind what was received, all that the server had to say. It is not told at once, and can't tell otherwise than by looking.
+    ///
+    /// A reply that left half of the ring free needs no more: whoever has room does not sleep until there is some. False if it was larger; then
+    /// it has to be taken.
+    #[inline]
+    pub(crate) fn pass(&self) -> bool {
+        let (from, to) = (self.taken.load(Ordering::Relaxed), self.read.load(Ordering::Relaxed));
+        if to - (from & POSITION) > CAPACITY / 2 {
+            return false;
+        }
+        self.taken.store(to, Ordering::Relaxed);
+        words::pass(&self.layout().replies.head.0, to);
+        true
     }
 
     /// Gives what was received back.
@@ -153,6 +170,17 @@ impl ClientEnd {
     #[inline]
     fn layout(&self) -> &Layout {
         self.memory.layout()
+    }
+
+    /// Tells of what was written. False once the server has closed the ring.
+    #[inline]
+    fn publish(&self, from: u64, to: u64) -> bool {
+        if !words::publish(&self.layout().requests.tail.0.index, from, to) {
+            return false;
+        }
+        self.answered.store(false, Ordering::Relaxed);
+        self.written.store(to, Ordering::Relaxed);
+        true
     }
 
     #[inline]

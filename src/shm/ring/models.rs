@@ -139,6 +139,30 @@ fn a_delivery_is_taken_or_is_not_whatever_its_reader_is_doing() {
 }
 
 #[test]
+fn an_index_stays_closed_under_whatever_can_still_be_asked_for() {
+    check_bounded(|| {
+        let (model, requests) = (Model::new(), Arc::new(AtomicU64::new(0)));
+        model.write(0, 10);
+        let client = {
+            let (model, requests) = (Arc::clone(&model), Arc::clone(&requests));
+            thread::spawn(move || {
+                assert_eq!(model.read(0), 10);
+                words::pass(&model.head, 1);
+                words::publish(&*requests, 0, 1)
+            })
+        };
+        words::close(&*requests);
+        words::close(&model.head);
+        let sent = client.join().unwrap();
+        // What it says otherwise does not matter, and loom takes two stores that nothing orders to be in no order.
+        assert!(
+            !sent || words::look(&model.head) == 1 | CLOSED,
+            "what answers the last request could be taken"
+        );
+    });
+}
+
+#[test]
 fn an_idle_ring_is_closed_or_is_not_idle() {
     check_bounded(|| {
         let model = Model::new();

@@ -248,6 +248,47 @@ fn a_reply_is_taken_given_back_or_neither() {
 }
 
 #[test]
+fn what_is_left_behind_makes_room_and_large_replies_are_not() {
+    let (server, client) = pair();
+    for round in 0..100 {
+        let reply = pattern(1000 * (1 + round % 32));
+        assert_eq!(server.send(&reply).unwrap(), reply.len());
+        assert!(!server.is_consumed());
+        while client.receive(&mut Vec::new()).is_ok() {}
+        assert!(client.pass(), "{round}");
+        assert!(server.is_consumed());
+    }
+    server.send(&pattern(40_000)).unwrap();
+    while client.receive(&mut Vec::new()).is_ok() {}
+    assert!(!client.pass(), "the server may wait for room");
+    assert!(!server.is_consumed());
+    assert!(client.take());
+    // An index that says what was given back says so no more.
+    server.send(b"given back").unwrap();
+    client.receive(&mut Vec::new()).unwrap();
+    assert!(client.decline());
+    server.send(b"left behind").unwrap();
+    client.receive(&mut Vec::new()).unwrap();
+    assert!(client.pass());
+    assert_eq!(server.fate(server.written()), Some(Fate::Taken));
+}
+
+#[test]
+fn bytes_are_the_same_as_words_and_back() {
+    for count in 0..200 {
+        let bytes: Vec<u8> = pattern(count).iter().map(|byte| byte ^ 0xff).collect();
+        let words: Vec<AtomicU64> = (0..30).map(|_| AtomicU64::new(u64::MAX)).collect();
+        store(words.iter(), &bytes);
+        let filled = count.next_multiple_of(8);
+        let mut read = vec![1; filled];
+        load(words.iter(), &mut read);
+        assert_eq!(read[..count], bytes);
+        assert!(read[count..].iter().all(|&byte| byte == 0), "filled up with zeros");
+        assert!(words[filled / 8..].iter().all(|word| word.load(Relaxed) == u64::MAX));
+    }
+}
+
+#[test]
 fn what_was_published_before_the_end_can_be_read_after_it() {
     let (server, client) = pair();
     client.send(b"last words").unwrap();

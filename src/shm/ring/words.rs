@@ -4,7 +4,7 @@
 //!
 //! | word | written by | states |
 //! |---|---|---|
-//! | a client's index (`requests.tail`, `replies.head`) | the client, by compare-and-exchange | a position, perhaps with `DECLINED`; the server adds `CLOSED`, after which no exchange of the client's succeeds |
+//! | a client's index (`requests.tail`, `replies.head`) | the client, by compare-and-exchange, or by a store where nothing is decided ([`pass`]) | a position, perhaps with `DECLINED`; the server adds `CLOSED`, after which no exchange of the client's succeeds |
 //! | a server's index (`requests.head`, `replies.tail`) | the server | a position |
 //! | a sleeper's word (`reader_parked`, `writer_parked`) | its sleeper stores [`AWAKE`] and [`PARKED`] | whoever calls the sleeper takes [`PARKED`] away, and rings once |
 //!
@@ -50,6 +50,17 @@ pub(super) fn publish<W: RingWord>(index: &W, from: u64, to: u64) -> bool {
     let moved = index.compare_exchange(from, to, SeqCst, Relaxed).is_ok();
     W::fence_after_seq_cst();
     moved
+}
+
+/// Moves the index of what a client has read past something that the server neither waits for nor decides about. It calls nobody.
+///
+/// It may take away `CLOSED`, and then nothing is decided there any more: what is delivered answers a request, and the server closes the index of
+/// requests *before* this one. Were a later request still published, then before that close; so this store would have come before the
+/// close of this index, which would have stayed.
+#[inline]
+pub(super) fn pass<W: RingWord>(index: &W, to: u64) {
+    // The server overwrites what was read before (pairs with the Acquire in `look`).
+    index.store(to, Release);
 }
 
 /// Moves a server's index on.
