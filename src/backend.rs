@@ -26,6 +26,55 @@ pub(crate) struct Request<'a> {
     pub(crate) wait: Wait,
 }
 
+/// A thread's buffers for one call: a call within a call has others.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    /// The arguments, encoded.
+    pub(crate) arguments: Vec<u8>,
+    pub(crate) frames: Frames,
+}
+
+/// Room for what travels. It is the backend's during a call, and holds nothing between two.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    /// Frames to send.
+    pub(crate) output: Vec<u8>,
+    /// The frame that was received, and nothing else.
+    pub(crate) input: Vec<u8>,
+}
+
+/// Capacity above which a thread's buffers are freed rather than kept for its next call.
+const KEPT_BYTES_MAX: usize = 512 << 10;
+
+thread_local! {
+    /// The buffers of this thread, while no call of it uses them.
+    static SPARE: Cell<Option<Box<Buffers>>> = const { Cell::new(None) };
+}
+
+impl Buffers {
+    /// This thread's, with no arguments in them.
+    #[inline]
+    pub(crate) fn take() -> Box<Self> {
+        match SPARE.try_with(Cell::take) {
+            Ok(Some(mut spare)) => {
+                spare.arguments.clear();
+                spare
+            }
+            _ => Box::default(),
+        }
+    }
+
+    /// Keeps them for the thread's next call, unless they grew large.
+    #[inline]
+    pub(crate) fn give_back(self: Box<Self>) {
+        let Frames { output, input } = &self.frames;
+        if self.arguments.capacity().max(output.capacity()).max(input.capacity()) <= KEPT_BYTES_MAX {
+            // A thread that is ending has no place for them any more.
+            let _ = SPARE.try_with(|spare| spare.set(Some(self)));
+        }
+    }
+}
+
 /// What a call returned, borrowed from where it arrived.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {
@@ -52,7 +101,7 @@ pub(crate) trait Backend: Send + Sync + Debug {
     /// Where the server listens; nothing if it is in this process.
     fn address(&self) -> Option<Address>;
 
-    /// Makes one call and waits for its one reply.
+    /// Makes one call and waits for its one reply, with room for its frames if they have to travel.
     ///
     /// `visit` sees a successful reply exactly once, on this thread, and nothing of this backend is locked meanwhile: it may make calls
     /// and drop handles. Whatever the reply delivers is confirmed after `visit` has returned, and declined if it unwinds.
@@ -62,7 +111,7 @@ pub(crate) trait Backend: Send + Sync + Debug {
     /// may have reached the server and what it does may outlive the session. A request over the server's frame limit is [`Error::TooLarge`] and has
     /// not been sent. `visit` has not run in any of these cases, unless confirming a delivery failed: then what it saw is the server's
     /// again, and the caller throws it away.
-    fn call(&self, request: Request<'_>, visit: &mut dyn FnMut(Answer<'_>)) -> Result<(), Error>;
+    fn call(&self, request: Request<'_>, frames: &mut Frames, visit: &mut dyn FnMut(Answer<'_>)) -> Result<(), Error>;
 
     /// Gives back one reference to an object. Never waits for an answer and never fails: a session that is over has none left.
     fn release(&self, object: u64);

@@ -4,7 +4,7 @@
 //! from borrowed bytes. What a proxy inside a value means on either way is [`references`](crate::references)' business; a value of
 //! another type than asked for comes back to the caller as [`Returned`].
 
-use crate::backend::{Answer, Backend, Request};
+use crate::backend::{Answer, Backend, Buffers, Frames, Request};
 use crate::error::{Error, Result, WrongType};
 use crate::handle::Handle;
 use crate::references::{self, Adopting};
@@ -13,14 +13,10 @@ use byproxy_proto::op::{Operation, RESULT_LEVELS_MAX, Wait};
 use byproxy_proto::value::{self, DecodeError, DecodeErrorKind, Limits, Raw, Value, some_prefix_needed};
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
-
-/// Capacity above which a thread's buffer is given back rather than kept for its next call.
-const KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// What is read of a result.
 const RESULT_LIMITS: Limits = Limits {
@@ -30,11 +26,6 @@ const RESULT_LIMITS: Limits = Limits {
 
 /// The longest value that an error shows in full, in bytes.
 const SHOWN_BYTES_MAX: usize = 1024;
-
-thread_local! {
-    /// The buffer that arguments are encoded into, while no call of this thread uses it.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
 
 /// How a reply's value is read.
 pub(crate) type Read<R> = fn(&[u8]) -> Result<R>;
@@ -67,19 +58,26 @@ pub(crate) fn call_object<A, R>(
 where
     A: Serialize + ?Sized,
 {
-    let mut buffer = Buffer::take();
-    // What the arguments name is held until the reply is there.
-    let _held = references::encode(operation, arguments, &mut buffer.0, backend.instance())?;
-    answer(
-        backend,
-        Request {
-            operation,
-            object,
-            arguments: &buffer.0,
-            wait,
-        },
-        read,
-    )
+    let mut buffers = Buffers::take();
+    let Buffers {
+        arguments: encoded,
+        frames,
+    } = &mut *buffers;
+    let outcome = match references::encode(operation, arguments, encoded, backend.instance()) {
+        // What the arguments name is held until the reply is there.
+        Ok(_held) => {
+            let request = Request {
+                operation,
+                object,
+                arguments: encoded,
+                wait,
+            };
+            answer(backend, request, frames, read)
+        }
+        Err(error) => Err(error),
+    };
+    buffers.give_back();
+    outcome
 }
 
 /// Makes a call whose arguments are encoded already, and reads its reply.
@@ -87,15 +85,25 @@ where
 pub(crate) fn answer<R>(
     backend: &Arc<dyn Backend>,
     request: Request<'_>,
+    frames: &mut Frames,
     read: impl FnOnce(&[u8]) -> Result<R>,
 ) -> Result<R> {
     let mut read = Some(read);
-    let mut outcome = None;
-    backend.call(request, &mut |answer: Answer<'_>| {
+    let (mut value, mut unread) = (None, None);
+    backend.call(request, frames, &mut |answer: Answer<'_>| {
         let _adopting = Adopting::enter(backend, answer.handed);
-        outcome = read.take().map(|read| read(answer.result));
+        match read.take().map(|read| read(answer.result)) {
+            Some(Ok(read)) => value = Some(read),
+            Some(Err(error)) => unread = Some(error),
+            None => {}
+        }
     })?;
-    outcome.unwrap_or_else(|| Err(Error::Gone("the call ended without an answer".to_owned())))
+    value.ok_or_else(|| unread.unwrap_or_else(unanswered))
+}
+
+#[cold]
+pub(crate) fn unanswered() -> Error {
+    Error::Gone("the call ended without an answer".to_owned())
 }
 
 /// Reads a reply whose value says nothing.
@@ -353,26 +361,4 @@ pub(crate) fn malformed(reason: impl fmt::Display) -> Error {
 
 fn checked(bytes: &[u8]) -> Result<Raw<'_>> {
     Raw::check(bytes, &RESULT_LIMITS).map_err(malformed)
-}
-
-/// This thread's buffer while a call uses it; a call made meanwhile gets another.
-pub(crate) struct Buffer(pub(crate) Vec<u8>);
-
-impl Buffer {
-    #[inline]
-    pub(crate) fn take() -> Self {
-        let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
-        buffer.clear();
-        Self(buffer)
-    }
-}
-
-impl Drop for Buffer {
-    #[inline]
-    fn drop(&mut self) {
-        if self.0.capacity() <= KEPT_BYTES_MAX {
-            let buffer = std::mem::take(&mut self.0);
-            let _ = BUFFER.try_with(|kept| kept.set(buffer));
-        }
-    }
 }

@@ -4,7 +4,7 @@
 //! out as a job. A caller that must wait parks until another thread's call posts its reply, or until its own deadline, when it tells
 //! the engine the time itself. A call answered at once allocates nothing here: outputs are a thread's own and keep their buffers.
 
-use crate::backend::{Answer, Backend, Request, Shared, thread_number};
+use crate::backend::{Answer, Backend, Frames, Request, Shared, thread_number};
 use crate::engine::{
     Call, Caller, Engine, LaneId, Outcome, Output, Outputs, Peer, Reply, ReplyRef, Resource, SessionId, Settings, Time,
 };
@@ -186,7 +186,7 @@ impl Backend for Embedded {
     }
 
     #[inline]
-    fn call(&self, request: Request<'_>, visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
+    fn call(&self, request: Request<'_>, _: &mut Frames, visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
         if !self.is_open() {
             return Err(gone());
         }

@@ -5,7 +5,7 @@
 //! value takes its handle from there, and what no proxy took is given back, whatever the value's type skipped, refused or panicked
 //! over. Both contexts are per thread and nest: a type's own `Serialize` or `Deserialize` may make calls.
 
-use crate::backend::{Backend, Request};
+use crate::backend::{Backend, Frames, Request};
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::registry;
@@ -20,8 +20,7 @@ thread_local! {
     static ENCODING: Encoding = const {
         Encoding {
             bounds: Cell::new(Bounds::Nothing),
-            held: RefCell::new(Vec::new()),
-            refused: Cell::new(None),
+            met: Cell::new(None),
         }
     };
     /// The handles that proxies are decoded from, innermost last.
@@ -32,10 +31,32 @@ thread_local! {
 /// words only.
 struct Encoding {
     bounds: Cell<Bounds>,
-    /// The proxies met so far, with those of the encodings around this one.
-    held: RefCell<Vec<Handle>>,
-    /// Why a proxy could not go with it.
-    refused: Cell<Option<Box<Error>>>,
+    met: Cell<Met>,
+}
+
+/// The proxies that an encoding met, if it met any.
+pub(crate) type Met = Option<Box<Proxies>>;
+
+#[derive(Default)]
+pub(crate) struct Proxies {
+    held: Vec<Handle>,
+    /// Why one could not go with the value.
+    refused: Option<Box<Error>>,
+}
+
+impl Encoding {
+    fn hold(&self, handle: Handle) {
+        let mut met = self.met.take().unwrap_or_default();
+        met.held.push(handle);
+        self.met.set(Some(met));
+    }
+
+    /// The first refusal is the one that is told.
+    fn refuse(&self, error: Error) {
+        let mut met = self.met.take().unwrap_or_default();
+        met.refused.get_or_insert_with(|| Box::new(error));
+        self.met.set(Some(met));
+    }
 }
 
 /// Which proxies a value may hold.
@@ -57,7 +78,7 @@ pub(crate) fn encode<A: Serialize + ?Sized>(
     arguments: &A,
     out: &mut Vec<u8>,
     instance: u128,
-) -> Result<Vec<Handle>> {
+) -> Result<Met> {
     let limits = Limits {
         depth: Limits::DEFAULT.depth + operation.levels(),
         ..Limits::DEFAULT
@@ -77,20 +98,16 @@ pub(crate) fn encode_for_process<A: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     limits: &Limits,
 ) -> Result<Vec<Handle>> {
-    encode_for(Bounds::Reachable, value, out, limits)
+    let met = encode_for(Bounds::Reachable, value, out, limits)?;
+    Ok(met.map(|met| met.held).unwrap_or_default())
 }
 
 #[inline]
-fn encode_for<A: Serialize + ?Sized>(
-    bounds: Bounds,
-    value: &A,
-    out: &mut Vec<u8>,
-    limits: &Limits,
-) -> Result<Vec<Handle>> {
+fn encode_for<A: Serialize + ?Sized>(bounds: Bounds, value: &A, out: &mut Vec<u8>, limits: &Limits) -> Result<Met> {
     let Some(scope) = EncodingScope::enter(bounds) else {
         // This thread is ending. A guard that it kept to its end still has to be given back; proxies are refused.
         value::to_writer(value, out, limits)?;
-        return Ok(Vec::new());
+        return Ok(None);
     };
     match value::to_writer(value, out, limits) {
         Ok(()) => Ok(scope.leave()),
@@ -118,13 +135,12 @@ pub(crate) fn note(outcome: Result<Handle>) -> std::result::Result<Token, String
     let noted = ENCODING.try_with(|encoding| match outcome {
         Ok(handle) => {
             let token = handle.token();
-            encoding.held.borrow_mut().push(handle);
+            encoding.hold(handle);
             Ok(token)
         }
         Err(error) => {
             let reason = error.to_string();
-            let first = encoding.refused.take().unwrap_or_else(|| Box::new(error));
-            encoding.refused.set(Some(first));
+            encoding.refuse(error);
             Err(reason)
         }
     });
@@ -217,7 +233,7 @@ pub(crate) fn adopt(backend: &Arc<dyn Backend>, token: Token) -> Result<Handle> 
         arguments: &arguments,
         wait: Wait::TRY,
     };
-    backend.call(request, &mut |answer| {
+    backend.call(request, &mut Frames::default(), &mut |answer| {
         let mut handed = answer
             .handed
             .iter()
@@ -244,13 +260,11 @@ fn hold(handle: &Handle) -> Result<()> {
                 "{handle:?} belongs to Manager::embedded() and lives in this process only: use Manager::start() to share it"
             ),
             Bounds::Server(_) | Bounds::Reachable => {
-                encoding.held.borrow_mut().push(handle.clone());
+                encoding.hold(handle.clone());
                 return Ok(());
             }
         };
-        let first = encoding.refused.take();
-        let first = first.unwrap_or_else(|| Box::new(Error::ForeignProxy(refusal.clone())));
-        encoding.refused.set(Some(first));
+        encoding.refuse(Error::ForeignProxy(refusal.clone()));
         Err(Error::ForeignProxy(refusal))
     });
     noted.unwrap_or_else(|_| Err(ending()))
@@ -282,9 +296,7 @@ fn ending() -> Error {
 /// One encoding; what it found in [`ENCODING`] is put back even if the value's `Serialize` panics.
 struct EncodingScope {
     bounds: Bounds,
-    /// How many proxies the encodings around this one had met.
-    held: usize,
-    refused: Option<Box<Error>>,
+    met: Met,
 }
 
 impl EncodingScope {
@@ -292,47 +304,41 @@ impl EncodingScope {
     fn enter(bounds: Bounds) -> Option<Self> {
         let entered = ENCODING.try_with(|encoding| Self {
             bounds: encoding.bounds.replace(bounds),
-            held: encoding.held.borrow().len(),
-            refused: encoding.refused.take(),
+            met: encoding.met.take(),
         });
         entered.ok()
     }
 
     /// Ends the encoding well; returns the proxies that it met.
     #[inline]
-    fn leave(mut self) -> Vec<Handle> {
-        let left = ENCODING.try_with(|encoding| self.put_back(encoding));
+    fn leave(mut self) -> Met {
+        let met = self.put_back();
         std::mem::forget(self);
-        left.map(|(held, _)| held).unwrap_or_default()
+        met
     }
 
-    /// Puts back what was found; returns what this encoding left.
+    /// Puts back what was found; returns what this encoding met.
     #[inline]
-    fn put_back(&mut self, encoding: &Encoding) -> (Vec<Handle>, Option<Box<Error>>) {
-        encoding.bounds.set(self.bounds);
-        let mut held = encoding.held.borrow_mut();
-        let met = if held.len() > self.held {
-            held.split_off(self.held)
-        } else {
-            Vec::new()
-        };
-        (met, encoding.refused.replace(self.refused.take()))
+    fn put_back(&mut self) -> Met {
+        let met = self.met.take();
+        let left = ENCODING.try_with(|encoding| {
+            encoding.bounds.set(self.bounds);
+            encoding.met.replace(met)
+        });
+        left.ok().flatten()
     }
 
     /// Ends an encoding that failed; tells why a proxy could not go with it, if that was it.
     #[cold]
-    fn fail(mut self) -> Option<Box<Error>> {
-        let left = ENCODING.try_with(|encoding| self.put_back(encoding));
-        std::mem::forget(self);
-        left.ok().and_then(|(_held, refused)| refused)
+    fn fail(self) -> Option<Box<Error>> {
+        self.leave().and_then(|met| met.refused)
     }
 }
 
 impl Drop for EncodingScope {
     #[cold]
     fn drop(&mut self) {
-        let left = ENCODING.try_with(|encoding| self.put_back(encoding));
-        // Dropped here, when nothing is borrowed: giving a reference back may free an object and run a job.
-        drop(left);
+        // What it met is dropped when nothing is borrowed: giving a reference back may free an object and run a job.
+        self.put_back();
     }
 }

@@ -1,11 +1,11 @@
 //! The moment at which items change hands.
 
+use byproxy_proto::frame;
 use byproxy_proto::op::{Operation, Wait};
 
 use super::Remote;
-use super::lane::Buffers;
-use super::pool::Taken;
-use crate::backend::Request;
+use super::lane::{Lane, LaneError, append};
+use crate::backend::{Frames, Request};
 use crate::error::{Error, Result};
 
 /// No arguments: an empty List value.
@@ -13,21 +13,21 @@ const NOTHING: [u8; 2] = [7, 0];
 
 /// Items that were received and belong to the server until they are confirmed. Dropped open, as when reading them unwinds, it
 /// declines them: they go back to where they were.
-pub(super) struct Delivery<'a, 'pool> {
+pub(super) struct Delivery<'a> {
     pub(super) remote: &'a Remote,
-    pub(super) lane: &'a mut Taken<'pool>,
-    pub(super) buffers: &'a mut Buffers,
+    pub(super) lane: &'a Lane,
+    pub(super) frames: &'a mut Frames,
     pub(super) number: u64,
     pub(super) open: bool,
 }
 
-impl Delivery<'_, '_> {
+impl Delivery<'_> {
     pub(super) fn confirm(&mut self) -> Result<()> {
         self.open = false;
         // Through a ring the client's index says it all.
         let confirmed = self.lane.settle(false).unwrap_or_else(|| {
-            self.buffers.confirm(self.number);
-            self.lane.send(self.buffers)
+            let number = self.number;
+            self.tell(&frame::Request::Confirm { number })
         });
         confirmed.map_err(|error| {
             self.remote.end(error.reason());
@@ -39,12 +39,21 @@ impl Delivery<'_, '_> {
     }
 }
 
-impl Drop for Delivery<'_, '_> {
+impl Delivery<'_> {
+    fn tell(&mut self, fate: &frame::Request<'_>) -> std::result::Result<(), LaneError> {
+        let output = &mut self.frames.output;
+        output.clear();
+        append(output, |out| fate.write(out));
+        self.lane.send(output)
+    }
+}
+
+impl Drop for Delivery<'_> {
     fn drop(&mut self) {
         if self.open {
             let declined = self.lane.settle(true).unwrap_or_else(|| {
-                self.buffers.decline(self.number);
-                self.lane.send(self.buffers)
+                let number = self.number;
+                self.tell(&frame::Request::Decline { number })
             });
             if let Err(error) = declined {
                 return self.remote.end(error.reason());
@@ -57,7 +66,7 @@ impl Drop for Delivery<'_, '_> {
                 arguments: &NOTHING,
                 wait: Wait::TRY,
             };
-            let _ = self.remote.exchange(self.lane, &ping, self.buffers);
+            let _ = self.remote.exchange(self.lane, &ping, self.frames);
             self.lane.consume();
         }
     }

@@ -3,13 +3,13 @@
 //! A forked child has the same sockets as its parent, and must not touch the parent's streams. One page that the kernel wipes in
 //! children holds a number of this process: a load tells a child apart, without a system call.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The process in which something was made.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Birth {
-    /// What the wiped page held.
-    Marked(u64),
+    /// Where the wiped page is, and what it held.
+    Marked(&'static AtomicU64, u64),
     /// Without such a page: the process's number, which costs a system call to compare.
     Numbered(u32),
 }
@@ -29,8 +29,8 @@ impl Birth {
         };
         // Zero is what a new page and a wiped one hold: the first to come here after a start or a fork names the process.
         match mark.compare_exchange(0, fresh, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Self::Marked(fresh),
-            Err(known) => Self::Marked(known),
+            Ok(_) => Self::Marked(mark, fresh),
+            Err(known) => Self::Marked(mark, known),
         }
     }
 
@@ -38,7 +38,7 @@ impl Birth {
     #[inline]
     pub(super) fn is_here(self) -> bool {
         match self {
-            Self::Marked(number) => crate::sys::fork_mark().is_some_and(|mark| mark.load(Ordering::Acquire) == number),
+            Self::Marked(mark, number) => mark.load(Ordering::Acquire) == number,
             Self::Numbered(pid) => std::process::id() == pid,
         }
     }

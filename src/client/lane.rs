@@ -2,9 +2,10 @@
 //!
 //! A lane owns no buffers: they belong to the calling thread, so that an idle lane costs a descriptor and nothing more.
 
-use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use byproxy_proto::fault::{Fault, FaultCode};
@@ -21,22 +22,25 @@ const READ_BYTES: usize = 16 << 10;
 const WORDS_READS_MAX: usize = 16;
 /// Why a session ends whose server is there, and silent.
 pub(super) const FROZEN: &str = "the server did not answer in time, so the session was ended";
-/// Buffers above this capacity are given back after use.
-const KEPT_BYTES_MAX: usize = 256 << 10;
 
-/// One connection of a session.
+/// One connection of a session. It belongs to one thread at a time, wherever it lies: only so that it need not be moved its words are atomic.
 #[derive(Debug)]
 pub(super) struct Lane {
     /// Its number in the session's list of streams.
     pub(super) id: u64,
     stream: Arc<Stream>,
-    number: u64,
-    patience: Option<Duration>,
+    /// The last call's.
+    number: AtomicU64,
+    /// How long its stream waits, in nanoseconds.
+    patience: AtomicU64,
     /// From which call on the socket on the lane asks for a ring; zero is never.
-    ring_after: u64,
+    ring_after: AtomicU64,
     /// Calls on the socket since it last asked.
-    calls: u64,
+    calls: AtomicU64,
 }
+
+/// A patience without end.
+const FOREVER: u64 = u64::MAX;
 
 /// Why a call on a lane failed. Whatever it was, the session is over.
 #[derive(Debug)]
@@ -47,58 +51,6 @@ pub(super) enum LaneError {
     Lost(String),
     /// The server said why it closes the connection.
     Ended(Fault),
-}
-
-/// A thread's buffers for one call: a call within a call has others.
-#[derive(Debug, Default)]
-pub(super) struct Buffers {
-    /// Frames to send.
-    pub(super) output: Vec<u8>,
-    /// The frame that was received, and nothing else.
-    pub(super) input: Vec<u8>,
-}
-
-impl Buffers {
-    /// This thread's.
-    #[inline]
-    pub(super) fn take() -> Self {
-        SPARE.try_with(Cell::take).unwrap_or_default()
-    }
-
-    /// Replaces what is to be sent by the confirm of a delivery.
-    pub(super) fn confirm(&mut self, number: u64) {
-        self.output.clear();
-        append(&mut self.output, |out| frame::Request::Confirm { number }.write(out));
-    }
-
-    /// Replaces what is to be sent by the decline of a delivery.
-    pub(super) fn decline(&mut self, number: u64) {
-        self.output.clear();
-        append(&mut self.output, |out| frame::Request::Decline { number }.write(out));
-    }
-
-    /// Empties them.
-    #[inline]
-    pub(super) fn clear(&mut self) {
-        self.output.clear();
-        self.input.clear();
-    }
-
-    /// Keeps them for the thread's next call, unless they grew large.
-    #[inline]
-    pub(super) fn give_back(mut self) {
-        for buffer in [&mut self.output, &mut self.input] {
-            if buffer.capacity() > KEPT_BYTES_MAX {
-                *buffer = Vec::new();
-            }
-        }
-        // A thread that is ending has no place for them any more.
-        let _ = SPARE.try_with(|spare| spare.set(self));
-    }
-}
-
-thread_local! {
-    static SPARE: Cell<Buffers> = const { Cell::new(Buffers { output: Vec::new(), input: Vec::new() }) };
 }
 
 impl LaneError {
@@ -115,36 +67,37 @@ impl Lane {
         Self {
             id,
             stream,
-            number: 0,
-            patience: None,
-            ring_after,
-            calls: 0,
+            number: AtomicU64::new(0),
+            patience: AtomicU64::new(FOREVER),
+            ring_after: AtomicU64::new(ring_after),
+            calls: AtomicU64::new(0),
         }
     }
 
     /// Before a call: if this lane has become a hot one, lets it go on in a ring.
     #[inline]
-    pub(super) fn prepare(&mut self) -> Result<(), LaneError> {
-        if self.ring_after == 0 || self.stream.connected().is_none_or(Connected::is_on_ring) {
-            return Ok(());
+    pub(super) fn prepare(&self) -> Result<(), LaneError> {
+        match self.stream.connected() {
+            Some(connected) if !connected.is_on_ring() => self.prepare_ring(connected),
+            _ => Ok(()),
         }
-        self.calls += 1;
-        if self.calls < self.ring_after {
-            return Ok(());
-        }
-        self.calls = 0;
-        self.ask_for_ring()
+    }
+
+    #[inline(never)]
+    fn prepare_ring(&self, connected: &Connected) -> Result<(), LaneError> {
+        let ring_after = self.ring_after.load(Relaxed);
+        let calls = self.calls.load(Relaxed) + 1;
+        let asks = ring_after != 0 && calls >= ring_after;
+        self.calls.store(if asks { 0 } else { calls }, Relaxed);
+        if asks { self.ask_for_ring(connected) } else { Ok(()) }
     }
 
     /// Asks for a ring, and goes on in it if there is one to be had.
     #[cold]
-    fn ask_for_ring(&mut self) -> Result<(), LaneError> {
-        let Some(connected) = self.stream.connected() else {
-            return Ok(());
-        };
-        self.number += 1;
+    fn ask_for_ring(&self, connected: &Connected) -> Result<(), LaneError> {
+        let expected = self.next_number();
         let mut bytes = Vec::new();
-        let request = frame::Request::Ring { number: self.number };
+        let request = frame::Request::Ring { number: expected };
         append(&mut bytes, |out| request.write(out));
         self.stream
             .send(&bytes, &mut 0)
@@ -157,16 +110,18 @@ impl Lane {
             if let Some(body) = split {
                 let reply = Reply::read(body, &Limits::default());
                 match reply.map_err(|error| LaneError::Unsent(error.to_string()))? {
-                    Reply::Ring { number, fresh } if number == self.number => {
+                    Reply::Ring { number, fresh } if number == expected => {
                         if !connected.go_on_in_ring(descriptor.filter(|_| fresh)) {
                             // This process can't map it, and could not the next one.
-                            self.ring_after = 0;
+                            self.ring_after.store(0, Relaxed);
                         }
                     }
-                    Reply::Fault { number, fault } if number == self.number => {
+                    Reply::Fault { number, fault } if number == expected => {
                         // There may be a place later; a server that makes no rings never will.
                         let later = fault.code == FaultCode::TooMany;
-                        self.ring_after = if later { self.ring_after.saturating_mul(4) } else { 0 };
+                        let after = self.ring_after.load(Relaxed);
+                        self.ring_after
+                            .store(if later { after.saturating_mul(4) } else { 0 }, Relaxed);
                     }
                     Reply::Fault { number: 0, fault } => return Err(LaneError::Ended(fault)),
                     _ => {
@@ -203,41 +158,62 @@ impl Lane {
 
     /// Appends a call; returns its number. Its size has been checked.
     #[inline]
-    pub(super) fn write_call(&mut self, request: &backend::Request<'_>, buffers: &mut Buffers) -> u64 {
-        self.number += 1;
-        let number = self.number;
+    pub(super) fn write_call(&self, request: &backend::Request<'_>, out: &mut Vec<u8>) -> u64 {
+        let number = self.next_number();
         let call = frame::Call {
             number,
             operation: request.operation,
             object: request.object,
             arguments: request.arguments,
         };
-        let written = frame::write_call(&mut buffers.output, call);
+        let written = frame::write_call(out, call);
         debug_assert!(written.is_ok(), "its size has been checked");
+        number
+    }
+
+    #[inline]
+    fn next_number(&self) -> u64 {
+        let number = self.number.load(Relaxed) + 1;
+        self.number.store(number, Relaxed);
         number
     }
 
     /// How long [`Self::receive`] waits.
     #[inline]
-    pub(super) fn set_patience(&mut self, patience: Option<Duration>) -> Result<(), LaneError> {
-        if self.patience != patience {
-            self.stream
-                .set_timeout(patience)
-                .map_err(|error| LaneError::Unsent(error.to_string()))?;
-            self.patience = patience;
+    pub(super) fn set_patience(&self, patience: Option<Duration>) -> Result<(), LaneError> {
+        let nanoseconds = patience.map_or(FOREVER, |patience| {
+            u64::try_from(patience.as_nanos()).unwrap_or(FOREVER)
+        });
+        if self.patience.load(Relaxed) == nanoseconds {
+            return Ok(());
         }
+        self.change_patience(nanoseconds)
+    }
+
+    #[inline(never)]
+    fn change_patience(&self, nanoseconds: u64) -> Result<(), LaneError> {
+        let patience = (nanoseconds != FOREVER).then(|| Duration::from_nanos(nanoseconds));
+        self.stream
+            .set_timeout(patience)
+            .map_err(|error| LaneError::Unsent(error.to_string()))?;
+        self.patience.store(nanoseconds, Relaxed);
         Ok(())
     }
 
-    /// Sends everything in the output buffer.
+    /// Sends everything.
     #[inline]
-    pub(super) fn send(&self, buffers: &Buffers) -> Result<(), LaneError> {
+    pub(super) fn send(&self, bytes: &[u8]) -> Result<(), LaneError> {
         let mut sent = 0;
-        self.stream.send(&buffers.output, &mut sent).map_err(|error| {
-            // A server that closes says why, if it can.
-            self.last_words()
-                .map_or_else(|| LaneError::Unsent(failed(&error)), LaneError::Ended)
-        })
+        self.stream
+            .send(bytes, &mut sent)
+            .map_err(|error| self.why_unsent(&error))
+    }
+
+    /// A server that closes says why, if it can.
+    #[cold]
+    fn why_unsent(&self, error: &io::Error) -> LaneError {
+        self.last_words()
+            .map_or_else(|| LaneError::Unsent(failed(error)), LaneError::Ended)
     }
 
     /// Sends what goes without waiting; returns how many bytes that was. If it was not all, the lane is nobody's until the rest is sent.
@@ -250,25 +226,30 @@ impl Lane {
 
     /// Waits for one whole frame.
     #[inline]
-    pub(super) fn receive(&self, buffers: &mut Buffers, limit: usize) -> Result<(), LaneError> {
-        let input = &mut buffers.input;
-        let mut most = READ_BYTES;
-        loop {
-            match self.stream.receive(input, most) {
-                Ok(0) => return Err(LaneError::Lost(closed("end of the stream"))),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {
-                    return Err(LaneError::Unsent(closed("it had not read the call")));
-                }
-                Err(error) => return Err(LaneError::Lost(failed(&error))),
+    pub(super) fn receive(&self, input: &mut Vec<u8>, limit: usize) -> Result<(), LaneError> {
+        self.receive_some(input, READ_BYTES)?;
+        match frame::split(input, limit) {
+            Ok(Some(body @ [_, ..])) => {
+                let length = PREFIX_BYTES + body.len();
+                // One call, one reply: nothing else may follow, but the reason for the end of the session.
+                input.truncate(length);
+                Ok(())
             }
+            _ => self.receive_on(input, limit),
+        }
+    }
+
+    /// The same when what has come is not a frame yet, or begins with bells.
+    #[inline(never)]
+    fn receive_on(&self, input: &mut Vec<u8>, limit: usize) -> Result<(), LaneError> {
+        loop {
             if self.stream.connected().is_some_and(Connected::has_ring) {
                 skip_doorbells(input);
             }
-            let lost = |error: FrameError| LaneError::Lost(format!("the server's reply can't be read: {error}"));
-            if let Some(body) = frame::split(input, limit).map_err(lost)? {
+            let split = frame::split(input, limit)
+                .map_err(|error| LaneError::Lost(format!("the server's reply can't be read: {error}")))?;
+            if let Some(body) = split {
                 let length = PREFIX_BYTES + body.len();
-                // One call, one reply: nothing else may follow, but the reason for the end of the session.
                 input.truncate(length);
                 return Ok(());
             }
@@ -276,9 +257,18 @@ impl Lane {
             let needed = input.first_chunk().map_or(READ_BYTES, |&prefix| {
                 usize::try_from(u32::from_le_bytes(prefix)).unwrap_or(0)
             });
-            most = (needed + PREFIX_BYTES)
+            let most = (needed + PREFIX_BYTES)
                 .saturating_sub(input.len())
                 .clamp(1, input.len().max(READ_BYTES));
+            self.receive_some(input, most)?;
+        }
+    }
+
+    #[inline]
+    fn receive_some(&self, input: &mut Vec<u8>, most: usize) -> Result<(), LaneError> {
+        match self.stream.receive(input, most) {
+            Ok(1..) => Ok(()),
+            outcome => Err(why_lost(outcome)),
         }
     }
 
@@ -303,8 +293,20 @@ impl Lane {
     }
 }
 
+/// Why nothing more can be received.
+#[cold]
+fn why_lost(outcome: io::Result<usize>) -> LaneError {
+    match outcome {
+        Ok(_) => LaneError::Lost(closed("end of the stream")),
+        Err(error) if error.kind() == ErrorKind::ConnectionAborted => {
+            LaneError::Unsent(closed("it had not read the call"))
+        }
+        Err(error) => LaneError::Lost(failed(&error)),
+    }
+}
+
 /// Frames without a body, which only woke us.
-#[inline]
+#[cold]
 fn skip_doorbells(bytes: &mut Vec<u8>) {
     while bytes.starts_with(&frame::DOORBELL) {
         bytes.drain(..frame::DOORBELL.len());

@@ -14,6 +14,7 @@ mod fork;
 mod lane;
 mod pool;
 mod releases;
+mod seat;
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -33,10 +34,10 @@ pub(crate) use self::connect::Options;
 use self::connect::{Connector, Patience, Welcomed};
 use self::delivery::Delivery;
 use self::fork::Birth;
-use self::lane::{Buffers, Lane, LaneError};
+use self::lane::{Lane, LaneError};
 use self::pool::{Pool, Sharing, Taken};
 use self::releases::Releases;
-use crate::backend::{Answer, Backend, Request, Shared};
+use crate::backend::{Answer, Backend, Frames, Request, Shared};
 use crate::error::{Error, Result};
 use crate::registry;
 use crate::transport::Stream;
@@ -242,19 +243,21 @@ impl Remote {
         self.options.call_timeout?.checked_add(own)
     }
 
-    /// Makes a call on a lane that nobody else has; the reply's frame is left in `buffers`.
+    /// Makes a call on a lane that nobody else has; the reply's frame is left in `frames`.
     #[inline]
-    fn exchange(&self, lane: &mut Lane, request: &Request<'_>, buffers: &mut Buffers) -> Result<u64> {
-        buffers.clear();
-        self.releases.write_all(&mut buffers.output);
+    fn exchange(&self, lane: &Lane, request: &Request<'_>, frames: &mut Frames) -> Result<u64> {
+        let Frames { output, input } = frames;
+        output.clear();
+        input.clear();
+        self.releases.write_all(output);
         let prepared = lane
             .set_patience(self.patience(request.wait))
             .and_then(|()| lane.prepare());
         prepared.map_err(|error| self.lose(request.operation, error))?;
-        let number = lane.write_call(request, buffers);
+        let number = lane.write_call(request, output);
         let received = lane
-            .send(buffers)
-            .and_then(|()| lane.receive(buffers, self.reply_bytes_max()));
+            .send(output)
+            .and_then(|()| lane.receive(input, self.reply_bytes_max()));
         received.map_err(|error| self.lose(request.operation, error))?;
         Ok(number)
     }
@@ -321,17 +324,17 @@ impl Remote {
     /// A call whose reply carries items: they are ours only once the confirm is written, after they were read.
     fn call_delivering(
         &self,
-        mut lane: Taken<'_>,
+        lane: Taken<'_>,
         request: &Request<'_>,
+        frames: &mut Frames,
         visit: &mut dyn FnMut(Answer<'_>),
     ) -> Result<()> {
-        let mut buffers = Buffers::take();
-        let number = self.exchange(&mut lane, request, &mut buffers)?;
-        let input = std::mem::take(&mut buffers.input);
+        let number = self.exchange(&lane, request, frames)?;
+        let input = std::mem::take(&mut frames.input);
         let mut delivery = Delivery {
             remote: self,
-            lane: &mut lane,
-            buffers: &mut buffers,
+            lane: &lane,
+            frames,
             number,
             open: false,
         };
@@ -357,8 +360,7 @@ impl Remote {
             }
         };
         drop(delivery);
-        buffers.input = input;
-        buffers.give_back();
+        frames.input = input;
         outcome
     }
 }
@@ -372,7 +374,7 @@ impl Backend for Remote {
         self.connector.address()
     }
 
-    fn call(&self, request: Request<'_>, visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
+    fn call(&self, request: Request<'_>, frames: &mut Frames, visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
         self.check_alive()?;
         let bytes = request.arguments.len().saturating_add(HEADER_BYTES_MAX);
         if bytes > self.welcomed.frame_bytes_max {
@@ -387,23 +389,20 @@ impl Backend for Remote {
             may_block, delivers, ..
         } = request.operation.properties();
         if delivers {
-            return self.call_delivering(self.waits.take(self, request.wait)?, &request, visit);
+            return self.call_delivering(self.waits.take(self, request.wait)?, &request, frames, visit);
         }
         let waits = may_block && !request.wait.is_try();
-        let mut lane = if waits {
+        let lane = if waits {
             self.waits.take(self, request.wait)?
         } else {
             self.calls.take(self, request.wait)?
         };
-        let mut buffers = Buffers::take();
-        let number = self.exchange(&mut lane, &request, &mut buffers)?;
+        let number = self.exchange(&lane, &request, frames)?;
         lane.consume();
         // The lane is free for others while the reply is read, and for calls that reading it makes.
         drop(lane);
         self.flush_releases();
-        let outcome = self.answer(request.operation, number, &buffers.input, visit);
-        buffers.give_back();
-        outcome
+        self.answer(request.operation, number, &frames.input, visit)
     }
 
     fn release(&self, object: u64) {

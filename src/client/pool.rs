@@ -1,12 +1,12 @@
 //! A set of lanes that calls take and return.
 //!
-//! A free lane is taken last in, first out: a thread that is alone always gets the same one, so what it sends arrives in order. In the
-//! pool of calls that are answered soon, a thread that finds none free opens one more while there are few; beyond that it first looks
+//! The first lane that was opened lies in its own [seat](super::seat) and is taken before all others; those are taken last in, first out. So a thread
+//! that is alone always gets the same one, and what it sends arrives in order. In the pool of calls that are answered soon, a thread that finds none free opens one more while there are few; beyond that it first looks
 //! again for a moment, since most calls are short, then opens another after all (the others may stand behind a long operation), and at
 //! the bound waits for one to be returned. A server that has no place for one more is left alone for a while. Calls that wait never share:
 //! each has its own, and beyond the bound is refused.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use byproxy_proto::fault::{Fault, FaultCode};
@@ -15,18 +15,20 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::Remote;
 use super::lane::{Lane, goodbye};
+use super::seat::Seat;
 use crate::error::{Error, Result};
 
 /// How often a thread looks again before it opens one more lane.
 const LOOKS: usize = 32;
 /// How long after a refusal no more lanes are asked for where there are some to share.
 const REFUSED_PAUSE: Duration = Duration::from_millis(500);
-/// How many lanes of calls that wait are kept; more are closed when they are returned.
+/// How many lanes of calls that wait are kept beside the first; more are closed when they are returned.
 const IDLE_WAIT_LANES_MAX: usize = 64;
 
 /// Lanes of one kind.
 #[derive(Debug)]
 pub(super) struct Pool {
+    first: Seat,
     state: Mutex<State>,
     returned: Condvar,
     sharing: Sharing,
@@ -46,9 +48,21 @@ pub(super) enum Sharing {
 pub(super) struct Taken<'a> {
     remote: &'a Remote,
     pool: &'a Pool,
-    /// There until it is dropped.
-    lane: Option<Lane>,
+    lane: Held<'a>,
 }
+
+/// Which lane it is.
+#[derive(Debug)]
+enum Held<'a> {
+    First(&'a Lane),
+    Other(Box<Lane>),
+    /// None any more.
+    Given,
+}
+
+/// A lane that is kept beyond the call which took it.
+#[derive(Debug)]
+pub(super) struct Kept(Option<Box<Lane>>);
 
 /// Why a lane was not opened.
 #[derive(Debug)]
@@ -59,8 +73,10 @@ enum Opening {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "a lane is large, and moves with every call")]
 struct State {
-    free: Vec<Lane>,
+    /// Those that are free, but for the first.
+    free: Vec<Box<Lane>>,
     /// How many lanes there are, free or taken.
     open: usize,
     /// How many there may be.
@@ -77,6 +93,7 @@ struct State {
 impl Pool {
     pub(super) fn new(sharing: Sharing, max: usize) -> Self {
         Self {
+            first: Seat::default(),
             state: Mutex::new(State {
                 max: max.max(1),
                 ..State::default()
@@ -89,25 +106,34 @@ impl Pool {
     /// A lane for a call that waits so long, opened if there is none free.
     #[inline]
     pub(super) fn take<'a>(&'a self, remote: &'a Remote, wait: Wait) -> Result<Taken<'a>> {
+        match self.first.take() {
+            Some(lane) => Ok(self.taken(remote, Held::First(lane))),
+            None => self.take_other(remote, wait),
+        }
+    }
+
+    #[inline(never)]
+    fn take_other<'a>(&'a self, remote: &'a Remote, wait: Wait) -> Result<Taken<'a>> {
         let free = self.state.lock().free.pop();
         match free {
-            Some(lane) => Ok(Taken {
-                remote,
-                pool: self,
-                lane: Some(lane),
-            }),
-            None => self.take_slowly(remote, wait),
+            Some(lane) => Ok(self.taken(remote, Held::Other(lane))),
+            None => self.take_slowly(remote, wait).map(|lane| self.taken(remote, lane)),
         }
     }
 
     /// A lane, if one is free.
     pub(super) fn take_now<'a>(&'a self, remote: &'a Remote) -> Option<Taken<'a>> {
-        let lane = self.state.lock().free.pop()?;
-        Some(Taken {
-            remote,
-            pool: self,
-            lane: Some(lane),
-        })
+        let lane = self.take_free(&mut self.state.lock())?;
+        Some(self.taken(remote, lane))
+    }
+
+    /// A lane that was kept.
+    pub(super) fn resume<'a>(&'a self, remote: &'a Remote, kept: Kept) -> Option<Taken<'a>> {
+        let lane = match kept.0 {
+            Some(lane) => Held::Other(lane),
+            None => Held::First(self.first.taken()?),
+        };
+        Some(self.taken(remote, lane))
     }
 
     /// No lane is handed out from here on; who waits for one wakes.
@@ -115,28 +141,37 @@ impl Pool {
         let free = {
             let mut state = self.state.lock();
             state.closed = true;
-            state.open -= state.free.len();
+            state.open -= state.free.len() + usize::from(self.first.close());
             std::mem::take(&mut state.free)
         };
         drop(free);
         self.returned.notify_all();
     }
 
-    #[cold]
-    fn take_slowly<'a>(&'a self, remote: &'a Remote, wait: Wait) -> Result<Taken<'a>> {
-        let found = |lane| Taken {
+    #[inline]
+    fn taken<'a>(&'a self, remote: &'a Remote, lane: Held<'a>) -> Taken<'a> {
+        Taken {
             remote,
             pool: self,
-            lane: Some(lane),
-        };
+            lane,
+        }
+    }
+
+    fn take_free(&self, state: &mut State) -> Option<Held<'_>> {
+        match self.first.take() {
+            Some(lane) => Some(Held::First(lane)),
+            None => state.free.pop().map(Held::Other),
+        }
+    }
+
+    #[cold]
+    fn take_slowly(&self, remote: &Remote, wait: Wait) -> Result<Held<'_>> {
         let mut looks = if self.sharing == Sharing::Exclusive { 0 } else { LOOKS };
         loop {
             let mut state = self.state.lock();
-            if let Some(lane) = state.free.pop() {
-                if !state.free.is_empty() {
-                    self.wake_one(state);
-                }
-                return Ok(found(lane));
+            if let Some(lane) = self.take_free(&mut state) {
+                self.mind_waiting(state);
+                return Ok(lane);
             }
             if state.closed {
                 drop(state);
@@ -148,7 +183,7 @@ impl Pool {
                 match self.open(remote, wait, state) {
                     Err(Opening::Full) => continue,
                     Err(Opening::Failed(error)) => return Err(error),
-                    Ok(lane) => return Ok(found(lane)),
+                    Ok(lane) => return Ok(lane),
                 }
             }
             if looks > 0 {
@@ -165,7 +200,7 @@ impl Pool {
                     state.max
                 );
                 return Err(Error::Fault(Fault::new(FaultCode::TooMany, message)));
-            } else {
+            } else if self.first.want() {
                 self.await_return(&mut state);
             }
         }
@@ -184,11 +219,11 @@ impl Pool {
         state.woken = false;
     }
 
-    /// Wakes a thread that waits for a lane, unless one is on its way already: threads that are awake return lanes and take them again far
-    /// faster than a sleeper gets to run, and each wake-up costs more than their call.
-    #[inline]
-    fn wake_one(&self, mut state: MutexGuard<'_, State>) {
-        if state.waiting > 0 && !state.woken {
+    /// Wakes a thread that waits for a lane if there is one, unless one is on its way already: threads that are awake return lanes and take them
+    /// again far faster than a sleeper gets to run, and each wake-up costs more than their call. If there is none, whoever returns the first
+    /// does this.
+    fn mind_waiting(&self, mut state: MutexGuard<'_, State>) {
+        if state.waiting > 0 && !state.woken && (!state.free.is_empty() || !self.first.want()) {
             state.woken = true;
             drop(state);
             self.returned.notify_one();
@@ -196,19 +231,23 @@ impl Pool {
     }
 
     /// Opens a lane whose place has been taken. Where there are others to share, those must do if no more can be had.
-    fn open(&self, remote: &Remote, wait: Wait, mut state: MutexGuard<'_, State>) -> Result<Lane, Opening> {
+    fn open(&self, remote: &Remote, wait: Wait, mut state: MutexGuard<'_, State>) -> Result<Held<'_>, Opening> {
         let share = self.sharing != Sharing::Exclusive && state.open > 1;
         if state.refused_until.is_some() {
             // One thread tries, and the others go on as before.
             state.refused_until = Some(Instant::now() + REFUSED_PAUSE);
         }
-        drop(state);
+        self.mind_waiting(state);
         let opened = remote.open_lane(wait, share);
         let mut state = self.state.lock();
         let error = match opened {
             Ok(lane) => {
                 let more = state.refused_until.take().is_some() && state.waiting > 0;
-                drop(state);
+                let lane = match self.first.fill(lane) {
+                    Ok(lane) => Held::First(lane),
+                    Err(lane) => Held::Other(Box::new(lane)),
+                };
+                self.mind_waiting(state);
                 if more {
                     self.returned.notify_one();
                 }
@@ -227,8 +266,22 @@ impl Pool {
         Err(Opening::Failed(error))
     }
 
-    /// Returns a lane that was taken.
-    pub(super) fn put_back(&self, remote: &Remote, lane: Lane) {
+    /// Returns the first lane though it is wanted, or there is no session any more.
+    #[cold]
+    fn put_back_first(&self, remote: &Remote, lane: &Lane) {
+        let mut state = self.state.lock();
+        if self.first.put_back_wanted() {
+            self.mind_waiting(state);
+        } else {
+            state.open -= 1;
+            drop(state);
+            remote.forget_lane(lane);
+        }
+    }
+
+    /// Returns a lane other than the first.
+    #[inline(never)]
+    fn put_back(&self, remote: &Remote, lane: Box<Lane>) {
         let mut state = self.state.lock();
         let surplus = self.sharing == Sharing::Exclusive && state.free.len() >= IDLE_WAIT_LANES_MAX;
         if state.closed || surplus {
@@ -241,7 +294,7 @@ impl Pool {
             return;
         }
         state.free.push(lane);
-        self.wake_one(state);
+        self.mind_waiting(state);
     }
 }
 
@@ -253,9 +306,12 @@ impl State {
 }
 
 impl Taken<'_> {
-    /// Keeps the lane; whoever has it must put it back.
-    pub(super) fn keep(mut self) -> Option<Lane> {
-        self.lane.take()
+    /// Keeps the lane; whoever has it must [resume](Pool::resume) it.
+    pub(super) fn keep(mut self) -> Kept {
+        match std::mem::replace(&mut self.lane, Held::Given) {
+            Held::Other(lane) => Kept(Some(lane)),
+            Held::First(_) | Held::Given => Kept(None),
+        }
     }
 }
 
@@ -265,18 +321,9 @@ impl Deref for Taken<'_> {
     #[inline]
     fn deref(&self) -> &Lane {
         match &self.lane {
-            Some(lane) => lane,
-            None => unreachable!("the lane is there until this is dropped"),
-        }
-    }
-}
-
-impl DerefMut for Taken<'_> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Lane {
-        match &mut self.lane {
-            Some(lane) => lane,
-            None => unreachable!("the lane is there until this is dropped"),
+            Held::First(lane) => lane,
+            Held::Other(lane) => lane,
+            Held::Given => unreachable!("only what is dropped next has given its lane away"),
         }
     }
 }
@@ -284,8 +331,14 @@ impl DerefMut for Taken<'_> {
 impl Drop for Taken<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(lane) = self.lane.take() {
-            self.pool.put_back(self.remote, lane);
+        match std::mem::replace(&mut self.lane, Held::Given) {
+            Held::First(lane) => {
+                if !self.pool.first.put_back() {
+                    self.pool.put_back_first(self.remote, lane);
+                }
+            }
+            Held::Other(lane) => self.pool.put_back(self.remote, lane),
+            Held::Given => {}
         }
     }
 }

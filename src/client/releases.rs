@@ -11,8 +11,9 @@ use byproxy_proto::frame::{RELEASES_MAX, Request};
 use parking_lot::Mutex;
 
 use super::Remote;
-use super::lane::{Buffers, Lane, append};
-use super::pool::Taken;
+use super::lane::append;
+use super::pool::{Kept, Taken};
+use crate::backend::Buffers;
 
 /// What waits to be sent.
 #[derive(Debug, Default)]
@@ -74,10 +75,11 @@ impl Remote {
                 return;
             };
             let mut buffers = Buffers::take();
-            buffers.clear();
-            self.releases.write_all(&mut buffers.output);
-            let sent = lane.send_now(&buffers.output);
-            let rest = sent.map(|sent| buffers.output.get(sent..).unwrap_or_default());
+            let output = &mut buffers.frames.output;
+            output.clear();
+            self.releases.write_all(output);
+            let sent = lane.send_now(output);
+            let rest = sent.map(|sent| output.get(sent..).unwrap_or_default());
             match rest {
                 Ok([]) => buffers.give_back(),
                 Ok(rest) => return self.send_later(lane, rest.to_vec()),
@@ -92,11 +94,10 @@ impl Remote {
     /// Has a thread wait for room in the socket, so that the one which drops a reference need not. The lane is that thread's meanwhile:
     /// others have others, and what they release is not held up.
     fn send_later(&self, lane: Taken<'_>, rest: Vec<u8>) {
-        let (Some(remote), Some(lane)) = (self.me.upgrade(), lane.keep()) else {
-            return;
-        };
+        let kept = lane.keep();
+        let Some(remote) = self.me.upgrade() else { return };
         // The thread takes its work from here, so that it is still there if no thread can be started.
-        let work = Arc::new(Mutex::new(Some((lane, rest))));
+        let work = Arc::new(Mutex::new(Some((kept, rest))));
         let theirs = Arc::clone(&work);
         let started = {
             let remote = Arc::clone(&remote);
@@ -109,17 +110,16 @@ impl Remote {
         }
     }
 
-    fn send_rest(&self, work: &Mutex<Option<(Lane, Vec<u8>)>>) {
+    fn send_rest(&self, work: &Mutex<Option<(Kept, Vec<u8>)>>) {
         let taken = work.lock().take();
-        let Some((lane, rest)) = taken else { return };
-        let sent = lane.send(&Buffers {
-            output: rest,
-            input: Vec::new(),
-        });
-        if let Err(error) = sent {
+        let Some((kept, rest)) = taken else { return };
+        let Some(lane) = self.calls.resume(self, kept) else {
+            return;
+        };
+        if let Err(error) = lane.send(&rest) {
             self.end(error.reason());
         }
-        self.calls.put_back(self, lane);
+        drop(lane);
         // While it was away others may have found no lane.
         self.flush_releases();
     }

@@ -96,6 +96,7 @@ fn call_waiting(
             arguments: &arguments,
             wait,
         },
+        &mut Frames::default(),
         &mut |seen| {
             let value = Raw::check(seen.result, &Limits::default()).unwrap().to_value().unwrap();
             answer = Some((seen.handed.to_vec(), value));
@@ -146,7 +147,9 @@ fn a_visitor_that_unwinds_gives_the_item_back_and_leaves_the_lane_usable() {
             wait: Wait::FOREVER,
         };
         let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            remote.call(get, &mut |_| std::panic::resume_unwind(Box::new("unreadable")))
+            remote.call(get, &mut Frames::default(), &mut |_| {
+                std::panic::resume_unwind(Box::new("unreadable"))
+            })
         }));
         assert!(unwound.is_err());
         // It goes back on the lane it came on, and the next call may overtake it on another.
@@ -175,7 +178,7 @@ fn a_visitor_may_make_calls_and_give_back_references() {
             wait: Wait::TRY,
         };
         remote
-            .call(length, &mut |_| {
+            .call(length, &mut Frames::default(), &mut |_| {
                 call(remote, Operation::ListAppend, list, (1,)).unwrap();
                 remote.release(other);
             })

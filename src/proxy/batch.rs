@@ -5,8 +5,8 @@
 //! everything behind the first 1,024 calls, in frames of their own. A batch of one is sent as the call that it is.
 
 use super::call::{Call, Envelope};
-use crate::backend::{Backend, Request};
-use crate::codec::{Buffer, malformed};
+use crate::backend::{Backend, Buffers, Request};
+use crate::codec::{malformed, unanswered};
 use crate::error::{Error, Result};
 use crate::references::Adopting;
 use byproxy_proto::op::{
@@ -105,10 +105,11 @@ impl<'a> Courier<'a> {
 
     /// Sends the calls from `next` on which can be sent: so many. Afterwards `next` is the first that is not settled.
     fn send(&self, calls: &mut impl Row, next: &mut usize, end: usize, count: usize) -> Result<()> {
-        let mut buffer = Buffer::take();
+        let mut buffers = Buffers::take();
+        let Buffers { arguments: out, frames } = &mut *buffers;
         let mut alone = None;
         if count > 1 {
-            write_batch_header(count, &mut buffer.0);
+            write_batch_header(count, out);
         }
         for at in *next..end {
             let Some(Envelope {
@@ -125,9 +126,9 @@ impl<'a> Courier<'a> {
                     object: handle.object(),
                     arguments: arguments.bytes(),
                 };
-                write_batch_call(&call, &mut buffer.0);
+                write_batch_call(&call, out);
             } else {
-                buffer.0.extend_from_slice(arguments.bytes());
+                out.extend_from_slice(arguments.bytes());
                 alone = Some((*operation, handle.object()));
             }
         }
@@ -139,19 +140,20 @@ impl<'a> Courier<'a> {
         let request = Request {
             operation,
             object,
-            arguments: &buffer.0,
+            arguments: out,
             wait: Wait::TRY,
         };
         let mut read = Ok(());
-        self.backend.call(request, &mut |answer| {
+        let called = self.backend.call(request, frames, &mut |answer| {
             let _adopting = Adopting::enter(self.backend, answer.handed);
             if alone.is_some() {
                 settle_alone(calls, next, end, Some(answer.result));
             } else {
                 read = settle_all(calls, next, end, answer.result);
             }
-        })?;
-        read
+        });
+        buffers.give_back();
+        called.and(read)
     }
 }
 
@@ -205,11 +207,6 @@ fn settle_all(calls: &mut impl Row, next: &mut usize, end: usize, result: &[u8])
         }
     }
     Ok(())
-}
-
-#[cold]
-fn unanswered() -> Error {
-    Error::Gone("the call ended without an answer".to_owned())
 }
 
 /// Calls of one kind.
@@ -329,8 +326,7 @@ tuples! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Answer;
-    use crate::backend::Shared;
+    use crate::backend::{Answer, Frames, Shared};
     use crate::codec;
     use crate::handle::Handle;
     use byproxy_proto::address::Address;
@@ -364,7 +360,7 @@ mod tests {
             None
         }
 
-        fn call(&self, request: Request<'_>, visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
+        fn call(&self, request: Request<'_>, _: &mut Frames, visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
             let calls = BatchCalls::check(request.arguments).filter(|_| request.operation == Operation::Batch);
             let count = calls.map_or(0, |calls| calls.len());
             self.frames.lock().push(count);

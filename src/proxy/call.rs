@@ -1,10 +1,10 @@
 //! Calls as values, and the table that declares them together with the methods.
 
-use crate::backend::Request;
-use crate::codec::{self, Buffer, Read};
+use crate::backend::{Buffers, Request};
+use crate::codec::{self, Read};
 use crate::error::{Error, Result};
 use crate::handle::Handle;
-use crate::references;
+use crate::references::{self, Met};
 use byproxy_proto::op::{Operation, Wait};
 use serde::Serialize;
 use std::fmt;
@@ -42,7 +42,7 @@ pub(super) struct Envelope {
 
 pub(super) struct Arguments {
     bytes: Packed,
-    _held: Vec<Handle>,
+    _met: Met,
 }
 
 /// How many bytes of arguments lie in the call itself: those of most calls, so that describing one allocates nothing.
@@ -82,16 +82,14 @@ impl Arguments {
 impl<R> Call<R> {
     #[inline]
     pub(crate) fn new<A: Serialize>(handle: &Handle, operation: Operation, arguments: &A, read: Read<R>) -> Self {
-        let mut buffer = Buffer::take();
-        let held = references::encode(operation, arguments, &mut buffer.0, handle.backend().instance());
-        let arguments = held.map(|held| Arguments {
-            bytes: Packed::new(&buffer.0),
-            _held: if cfg!(canary = "call_holds_nothing") {
-                Vec::new()
-            } else {
-                held
-            },
+        let mut buffers = Buffers::take();
+        let encoded = &mut buffers.arguments;
+        let met = references::encode(operation, arguments, encoded, handle.backend().instance());
+        let arguments = met.map(|met| Arguments {
+            bytes: Packed::new(encoded),
+            _met: met.filter(|_| !cfg!(canary = "call_holds_nothing")),
         });
+        buffers.give_back();
         Self {
             envelope: Envelope {
                 handle: handle.clone(),
@@ -131,7 +129,10 @@ impl<R> Call<R> {
             arguments: arguments.bytes(),
             wait: Wait::TRY,
         };
-        codec::answer(handle.backend(), request, self.read)
+        let mut buffers = Buffers::take();
+        let outcome = codec::answer(handle.backend(), request, &mut buffers.frames, self.read);
+        buffers.give_back();
+        outcome
     }
 
     /// Sees to it that the call is refused unless it is to an object of this server.
