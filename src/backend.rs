@@ -53,6 +53,7 @@ thread_local! {
 
 impl Buffers {
     /// This thread's, with no arguments in them.
+    #[expect(clippy::unnecessary_box_returns, reason = "so a word moves, and not nine")]
     #[inline]
     pub(crate) fn take() -> Box<Self> {
         match SPARE.try_with(Cell::take) {
@@ -60,8 +61,14 @@ impl Buffers {
                 spare.arguments.clear();
                 spare
             }
-            _ => Box::default(),
+            _ => Self::fresh(),
         }
+    }
+
+    #[expect(clippy::unnecessary_box_returns, reason = "as above")]
+    #[cold]
+    fn fresh() -> Box<Self> {
+        Box::default()
     }
 
     /// Keeps them for the thread's next call, unless they grew large.

@@ -64,15 +64,19 @@ where
         frames,
     } = &mut *buffers;
     let outcome = match references::encode(operation, arguments, encoded, backend.instance()) {
-        // What the arguments name is held until the reply is there.
-        Ok(_held) => {
+        Ok(met) => {
             let request = Request {
                 operation,
                 object,
                 arguments: encoded,
                 wait,
             };
-            answer(backend, request, frames, read)
+            let outcome = answer(backend, request, frames, read);
+            // What the arguments name is held until the reply is there.
+            if let Some(met) = met {
+                references::let_go(met);
+            }
+            outcome
         }
         Err(error) => Err(error),
     };
@@ -98,7 +102,10 @@ pub(crate) fn answer<R>(
             None => {}
         }
     })?;
-    value.ok_or_else(|| unread.unwrap_or_else(unanswered))
+    match value {
+        Some(value) => Ok(value),
+        None => Err(unread.unwrap_or_else(unanswered)),
+    }
 }
 
 #[cold]

@@ -104,15 +104,32 @@ pub(crate) fn encode_for_process<A: Serialize + ?Sized>(
 
 #[inline]
 fn encode_for<A: Serialize + ?Sized>(bounds: Bounds, value: &A, out: &mut Vec<u8>, limits: &Limits) -> Result<Met> {
-    let Some(scope) = EncodingScope::enter(bounds) else {
+    let Some(mut scope) = EncodingScope::enter(bounds) else {
         // This thread is ending. A guard that it kept to its end still has to be given back; proxies are refused.
         value::to_writer(value, out, limits)?;
         return Ok(None);
     };
-    match value::to_writer(value, out, limits) {
-        Ok(()) => Ok(scope.leave()),
-        Err(error) => Err(scope.fail().map_or_else(|| error.into(), |refused| *refused)),
+    let written = value::to_writer(value, out, limits);
+    let met = scope.put_back();
+    // It has nothing to put back any more, and is not moved on the way to its end.
+    std::mem::forget(scope);
+    match written {
+        Ok(()) => Ok(met),
+        Err(error) => Err(why_unwritten(error, met)),
     }
+}
+
+/// Why a value could not be encoded: because a proxy could not go with it, if that was it.
+#[cold]
+fn why_unwritten(error: EncodeError, met: Met) -> Error {
+    met.and_then(|met| met.refused)
+        .map_or_else(|| error.into(), |refused| *refused)
+}
+
+/// Lets go what a call held until its reply was there.
+#[cold]
+pub(crate) fn let_go(met: Box<Proxies>) {
+    drop(met);
 }
 
 /// Writes a proxy into the value that is being encoded.
@@ -309,14 +326,6 @@ impl EncodingScope {
         entered.ok()
     }
 
-    /// Ends the encoding well; returns the proxies that it met.
-    #[inline]
-    fn leave(mut self) -> Met {
-        let met = self.put_back();
-        std::mem::forget(self);
-        met
-    }
-
     /// Puts back what was found; returns what this encoding met.
     #[inline]
     fn put_back(&mut self) -> Met {
@@ -326,12 +335,6 @@ impl EncodingScope {
             encoding.met.replace(met)
         });
         left.ok().flatten()
-    }
-
-    /// Ends an encoding that failed; tells why a proxy could not go with it, if that was it.
-    #[cold]
-    fn fail(self) -> Option<Box<Error>> {
-        self.leave().and_then(|met| met.refused)
     }
 }
 

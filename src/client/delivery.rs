@@ -66,7 +66,7 @@ impl Drop for Delivery<'_> {
                 arguments: &NOTHING,
                 wait: Wait::TRY,
             };
-            let _ = self.remote.exchange(self.lane, &ping, self.frames);
+            let _ = self.remote.exchange_apart(self.lane, &ping, self.frames);
             self.lane.consume();
         }
     }

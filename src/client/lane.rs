@@ -201,7 +201,11 @@ impl Lane {
     }
 
     /// Sends everything.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "most calls are one straight line from their session to the ring"
+    )]
+    #[inline(always)]
     pub(super) fn send(&self, bytes: &[u8]) -> Result<(), LaneError> {
         let mut sent = 0;
         self.stream
@@ -225,7 +229,11 @@ impl Lane {
     }
 
     /// Waits for one whole frame.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "most calls are one straight line from their session to the ring"
+    )]
+    #[inline(always)]
     pub(super) fn receive(&self, input: &mut Vec<u8>, limit: usize) -> Result<(), LaneError> {
         self.receive_some(input, READ_BYTES)?;
         match frame::split(input, limit) {
@@ -264,7 +272,11 @@ impl Lane {
         }
     }
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "most calls are one straight line from their session to the ring"
+    )]
+    #[inline(always)]
     fn receive_some(&self, input: &mut Vec<u8>, most: usize) -> Result<(), LaneError> {
         match self.stream.receive(input, most) {
             Ok(1..) => Ok(()),

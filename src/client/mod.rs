@@ -218,6 +218,7 @@ impl Remote {
     }
 
     /// Ends the session because a lane failed; returns what the call that was on it answers.
+    #[cold]
     fn lose(&self, operation: Operation, error: LaneError) -> Error {
         let (reason, sent) = match error {
             LaneError::Unsent(reason) => (reason, false),
@@ -244,21 +245,44 @@ impl Remote {
     }
 
     /// Makes a call on a lane that nobody else has; the reply's frame is left in `frames`.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "most calls are one straight line from here to the ring"
+    )]
+    #[inline(always)]
     fn exchange(&self, lane: &Lane, request: &Request<'_>, frames: &mut Frames) -> Result<u64> {
         let Frames { output, input } = frames;
         output.clear();
         input.clear();
         self.releases.write_all(output);
-        let prepared = lane
-            .set_patience(self.patience(request.wait))
-            .and_then(|()| lane.prepare());
-        prepared.map_err(|error| self.lose(request.operation, error))?;
+        if let Err(error) = lane.set_patience(self.patience(request.wait)) {
+            return Err(self.lose(request.operation, error));
+        }
+        if let Err(error) = lane.prepare() {
+            return Err(self.lose(request.operation, error));
+        }
         let number = lane.write_call(request, output);
-        let received = lane
-            .send(output)
-            .and_then(|()| lane.receive(input, self.reply_bytes_max()));
-        received.map_err(|error| self.lose(request.operation, error))?;
+        if let Err(error) = lane.send(output) {
+            return Err(self.lose(request.operation, error));
+        }
+        if let Err(error) = lane.receive(input, self.reply_bytes_max()) {
+            return Err(self.lose(request.operation, error));
+        }
+        Ok(number)
+    }
+
+    /// The same for calls that take another way anyway.
+    #[inline(never)]
+    fn exchange_apart(&self, lane: &Lane, request: &Request<'_>, frames: &mut Frames) -> Result<u64> {
+        self.exchange(lane, request, frames)
+    }
+
+    /// The same when the first lane is not free.
+    #[inline(never)]
+    fn exchange_on_other(&self, pool: &Pool, request: &Request<'_>, frames: &mut Frames) -> Result<u64> {
+        let lane = pool.take(self, request.wait)?;
+        let number = self.exchange_apart(&lane, request, frames)?;
+        lane.consume();
         Ok(number)
     }
 
@@ -317,6 +341,16 @@ impl Remote {
         }
     }
 
+    #[cold]
+    fn too_large(&self, request: &Request<'_>) -> Error {
+        Error::TooLarge(format!(
+            "the arguments of {} take {} bytes and the server takes at most {}: send less at once",
+            request.operation.name(),
+            request.arguments.len(),
+            self.welcomed.frame_bytes_max.saturating_sub(HEADER_BYTES_MAX)
+        ))
+    }
+
     fn reply_bytes_max(&self) -> usize {
         self.welcomed.frame_bytes_max.saturating_add(HEADER_BYTES_MAX)
     }
@@ -329,7 +363,7 @@ impl Remote {
         frames: &mut Frames,
         visit: &mut dyn FnMut(Answer<'_>),
     ) -> Result<()> {
-        let number = self.exchange(&lane, request, frames)?;
+        let number = self.exchange_apart(&lane, request, frames)?;
         let input = std::mem::take(&mut frames.input);
         let mut delivery = Delivery {
             remote: self,
@@ -376,14 +410,8 @@ impl Backend for Remote {
 
     fn call(&self, request: Request<'_>, frames: &mut Frames, visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
         self.check_alive()?;
-        let bytes = request.arguments.len().saturating_add(HEADER_BYTES_MAX);
-        if bytes > self.welcomed.frame_bytes_max {
-            return Err(Error::TooLarge(format!(
-                "the arguments of {} take {} bytes and the server takes at most {}: send less at once",
-                request.operation.name(),
-                request.arguments.len(),
-                self.welcomed.frame_bytes_max.saturating_sub(HEADER_BYTES_MAX)
-            )));
+        if request.arguments.len().saturating_add(HEADER_BYTES_MAX) > self.welcomed.frame_bytes_max {
+            return Err(self.too_large(&request));
         }
         let Properties {
             may_block, delivers, ..
@@ -392,15 +420,16 @@ impl Backend for Remote {
             return self.call_delivering(self.waits.take(self, request.wait)?, &request, frames, visit);
         }
         let waits = may_block && !request.wait.is_try();
-        let lane = if waits {
-            self.waits.take(self, request.wait)?
-        } else {
-            self.calls.take(self, request.wait)?
-        };
-        let number = self.exchange(&lane, &request, frames)?;
-        lane.consume();
+        let pool = if waits { &self.waits } else { &self.calls };
         // The lane is free for others while the reply is read, and for calls that reading it makes.
-        drop(lane);
+        let number = match pool.first(self) {
+            Some(lane) => {
+                let number = self.exchange(&lane, &request, frames)?;
+                lane.consume();
+                number
+            }
+            None => self.exchange_on_other(pool, &request, frames)?,
+        };
         self.flush_releases();
         self.answer(request.operation, number, &frames.input, visit)
     }

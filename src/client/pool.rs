@@ -45,19 +45,26 @@ pub(super) enum Sharing {
 
 /// A lane that a call has for itself; dropping it returns it.
 #[derive(Debug)]
-pub(super) struct Taken<'a> {
-    remote: &'a Remote,
-    pool: &'a Pool,
-    lane: Held<'a>,
+pub(super) enum Taken<'a> {
+    First(First<'a>),
+    Other(Other<'a>),
 }
 
-/// Which lane it is.
+/// The first lane of a pool, as long as a call has it.
 #[derive(Debug)]
-enum Held<'a> {
-    First(&'a Lane),
-    Other(Box<Lane>),
-    /// None any more.
-    Given,
+pub(super) struct First<'a> {
+    remote: &'a Remote,
+    pool: &'a Pool,
+    lane: &'a Lane,
+}
+
+/// Another one.
+#[derive(Debug)]
+pub(super) struct Other<'a> {
+    remote: &'a Remote,
+    pool: &'a Pool,
+    /// There until it is dropped.
+    lane: Option<Box<Lane>>,
 }
 
 /// A lane that is kept beyond the call which took it.
@@ -103,37 +110,52 @@ impl Pool {
         }
     }
 
-    /// A lane for a call that waits so long, opened if there is none free.
+    /// The lane to look for first, if it is free.
     #[inline]
-    pub(super) fn take<'a>(&'a self, remote: &'a Remote, wait: Wait) -> Result<Taken<'a>> {
-        match self.first.take() {
-            Some(lane) => Ok(self.taken(remote, Held::First(lane))),
-            None => self.take_other(remote, wait),
-        }
+    pub(super) fn first<'a>(&'a self, remote: &'a Remote) -> Option<First<'a>> {
+        let lane = self.first.take()?;
+        Some(First {
+            remote,
+            pool: self,
+            lane,
+        })
     }
 
-    #[inline(never)]
-    fn take_other<'a>(&'a self, remote: &'a Remote, wait: Wait) -> Result<Taken<'a>> {
-        let free = self.state.lock().free.pop();
-        match free {
-            Some(lane) => Ok(self.taken(remote, Held::Other(lane))),
-            None => self.take_slowly(remote, wait).map(|lane| self.taken(remote, lane)),
+    /// A lane for a call that waits so long, opened if there is none free.
+    pub(super) fn take<'a>(&'a self, remote: &'a Remote, wait: Wait) -> Result<Taken<'a>> {
+        match self.take_now(remote) {
+            Some(lane) => Ok(lane),
+            None => self.take_slowly(remote, wait),
         }
     }
 
     /// A lane, if one is free.
     pub(super) fn take_now<'a>(&'a self, remote: &'a Remote) -> Option<Taken<'a>> {
-        let lane = self.take_free(&mut self.state.lock())?;
-        Some(self.taken(remote, lane))
+        if let Some(lane) = self.first(remote) {
+            return Some(Taken::First(lane));
+        }
+        let lane = self.state.lock().free.pop()?;
+        Some(self.other(remote, lane))
     }
 
     /// A lane that was kept.
     pub(super) fn resume<'a>(&'a self, remote: &'a Remote, kept: Kept) -> Option<Taken<'a>> {
-        let lane = match kept.0 {
-            Some(lane) => Held::Other(lane),
-            None => Held::First(self.first.taken()?),
-        };
-        Some(self.taken(remote, lane))
+        Some(match kept.0 {
+            Some(lane) => self.other(remote, lane),
+            None => Taken::First(First {
+                remote,
+                pool: self,
+                lane: self.first.taken()?,
+            }),
+        })
+    }
+
+    fn other<'a>(&'a self, remote: &'a Remote, lane: Box<Lane>) -> Taken<'a> {
+        Taken::Other(Other {
+            remote,
+            pool: self,
+            lane: Some(lane),
+        })
     }
 
     /// No lane is handed out from here on; who waits for one wakes.
@@ -148,30 +170,18 @@ impl Pool {
         self.returned.notify_all();
     }
 
-    #[inline]
-    fn taken<'a>(&'a self, remote: &'a Remote, lane: Held<'a>) -> Taken<'a> {
-        Taken {
-            remote,
-            pool: self,
-            lane,
-        }
-    }
-
-    fn take_free(&self, state: &mut State) -> Option<Held<'_>> {
-        match self.first.take() {
-            Some(lane) => Some(Held::First(lane)),
-            None => state.free.pop().map(Held::Other),
-        }
-    }
-
     #[cold]
-    fn take_slowly(&self, remote: &Remote, wait: Wait) -> Result<Held<'_>> {
+    fn take_slowly<'a>(&'a self, remote: &'a Remote, wait: Wait) -> Result<Taken<'a>> {
         let mut looks = if self.sharing == Sharing::Exclusive { 0 } else { LOOKS };
         loop {
             let mut state = self.state.lock();
-            if let Some(lane) = self.take_free(&mut state) {
+            if let Some(lane) = self.first(remote) {
                 self.mind_waiting(state);
-                return Ok(lane);
+                return Ok(Taken::First(lane));
+            }
+            if let Some(lane) = state.free.pop() {
+                self.mind_waiting(state);
+                return Ok(self.other(remote, lane));
             }
             if state.closed {
                 drop(state);
@@ -231,7 +241,12 @@ impl Pool {
     }
 
     /// Opens a lane whose place has been taken. Where there are others to share, those must do if no more can be had.
-    fn open(&self, remote: &Remote, wait: Wait, mut state: MutexGuard<'_, State>) -> Result<Held<'_>, Opening> {
+    fn open<'a>(
+        &'a self,
+        remote: &'a Remote,
+        wait: Wait,
+        mut state: MutexGuard<'_, State>,
+    ) -> Result<Taken<'a>, Opening> {
         let share = self.sharing != Sharing::Exclusive && state.open > 1;
         if state.refused_until.is_some() {
             // One thread tries, and the others go on as before.
@@ -244,8 +259,12 @@ impl Pool {
             Ok(lane) => {
                 let more = state.refused_until.take().is_some() && state.waiting > 0;
                 let lane = match self.first.fill(lane) {
-                    Ok(lane) => Held::First(lane),
-                    Err(lane) => Held::Other(Box::new(lane)),
+                    Ok(lane) => Taken::First(First {
+                        remote,
+                        pool: self,
+                        lane,
+                    }),
+                    Err(lane) => self.other(remote, Box::new(lane)),
                 };
                 self.mind_waiting(state);
                 if more {
@@ -280,7 +299,6 @@ impl Pool {
     }
 
     /// Returns a lane other than the first.
-    #[inline(never)]
     fn put_back(&self, remote: &Remote, lane: Box<Lane>) {
         let mut state = self.state.lock();
         let surplus = self.sharing == Sharing::Exclusive && state.free.len() >= IDLE_WAIT_LANES_MAX;
@@ -307,10 +325,13 @@ impl State {
 
 impl Taken<'_> {
     /// Keeps the lane; whoever has it must [resume](Pool::resume) it.
-    pub(super) fn keep(mut self) -> Kept {
-        match std::mem::replace(&mut self.lane, Held::Given) {
-            Held::Other(lane) => Kept(Some(lane)),
-            Held::First(_) | Held::Given => Kept(None),
+    pub(super) fn keep(self) -> Kept {
+        match self {
+            Taken::First(first) => {
+                std::mem::forget(first);
+                Kept(None)
+            }
+            Taken::Other(mut other) => Kept(other.lane.take()),
         }
     }
 }
@@ -318,27 +339,39 @@ impl Taken<'_> {
 impl Deref for Taken<'_> {
     type Target = Lane;
 
-    #[inline]
     fn deref(&self) -> &Lane {
-        match &self.lane {
-            Held::First(lane) => lane,
-            Held::Other(lane) => lane,
-            Held::Given => unreachable!("only what is dropped next has given its lane away"),
+        match self {
+            Taken::First(first) => first.lane,
+            Taken::Other(other) => match &other.lane {
+                Some(lane) => lane,
+                None => unreachable!("the lane is there until this is dropped"),
+            },
         }
     }
 }
 
-impl Drop for Taken<'_> {
+impl Deref for First<'_> {
+    type Target = Lane;
+
+    #[inline]
+    fn deref(&self) -> &Lane {
+        self.lane
+    }
+}
+
+impl Drop for First<'_> {
     #[inline]
     fn drop(&mut self) {
-        match std::mem::replace(&mut self.lane, Held::Given) {
-            Held::First(lane) => {
-                if !self.pool.first.put_back() {
-                    self.pool.put_back_first(self.remote, lane);
-                }
-            }
-            Held::Other(lane) => self.pool.put_back(self.remote, lane),
-            Held::Given => {}
+        if !self.pool.first.put_back() {
+            self.pool.put_back_first(self.remote, self.lane);
+        }
+    }
+}
+
+impl Drop for Other<'_> {
+    fn drop(&mut self) {
+        if let Some(lane) = self.lane.take() {
+            self.pool.put_back(self.remote, lane);
         }
     }
 }

@@ -222,7 +222,9 @@ mod models {
                 })
                 .collect();
             assert!(model.call());
-            others.into_iter().for_each(|other| other.join().unwrap());
+            for other in others {
+                other.join().unwrap();
+            }
             assert_eq!(model.lane.load(Relaxed), 3);
             assert_eq!(model.word.load(Relaxed), FREE);
         });

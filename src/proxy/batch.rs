@@ -65,8 +65,9 @@ trait Row {
         match self.call(at).map(|call| &mut call.arguments) {
             Some(Ok(_)) => false,
             Some(refusal) => {
-                let taken = std::mem::replace(refusal, Err(unanswered()));
-                self.settle(at, taken.and(Err(unanswered())));
+                let taken = std::mem::replace(refusal, Err(Box::new(unanswered())));
+                let error = taken.map_or_else(|error| *error, |_| unanswered());
+                self.settle(at, Err(error));
                 true
             }
             None => true,
@@ -81,10 +82,9 @@ impl<'a> Courier<'a> {
     }
 
     fn make(&self, calls: &mut impl Row) {
-        let instance = self.backend.instance();
         let (mut next, mut most) = (0, BATCH_CALLS_MAX);
         while next < calls.len() {
-            let (end, count) = fill(calls, next, most, instance);
+            let (end, count) = fill(calls, next, most, self.backend);
             let Err(error) = self.send(calls, &mut next, end, count) else {
                 continue;
             };
@@ -158,10 +158,10 @@ impl<'a> Courier<'a> {
 }
 
 /// Looks how many calls from one on go into a frame: where they end, and how many of them can be sent at all.
-fn fill(calls: &mut impl Row, from: usize, most: usize, instance: u128) -> (usize, usize) {
+fn fill(calls: &mut impl Row, from: usize, most: usize, backend: &Arc<dyn Backend>) -> (usize, usize) {
     let (mut end, mut count, mut bytes) = (from, 0, 0_usize);
     while let Some(call) = calls.call(end) {
-        call.address_to(instance);
+        call.address_through(backend);
         if let Ok(arguments) = &call.arguments {
             bytes = bytes.saturating_add(arguments.bytes().len());
             if count == most || (count > 0 && bytes > FRAME_BYTES) {

@@ -1,6 +1,6 @@
 //! Calls as values, and the table that declares them together with the methods.
 
-use crate::backend::{Buffers, Request};
+use crate::backend::{Backend, Buffers, Request};
 use crate::codec::{self, Read};
 use crate::error::{Error, Result};
 use crate::handle::Handle;
@@ -8,6 +8,7 @@ use crate::references::{self, Met};
 use byproxy_proto::op::{Operation, Wait};
 use serde::Serialize;
 use std::fmt;
+use std::sync::Arc;
 
 /// A call that has not been made yet: what to do, to which object, with arguments that are encoded already.
 ///
@@ -37,7 +38,7 @@ pub(super) struct Envelope {
     pub(super) handle: Handle,
     pub(super) operation: Operation,
     /// The arguments, or why they can't be sent: whoever makes the call is told.
-    pub(super) arguments: Result<Arguments>,
+    pub(super) arguments: Result<Arguments, Box<Error>>,
 }
 
 pub(super) struct Arguments {
@@ -85,10 +86,13 @@ impl<R> Call<R> {
         let mut buffers = Buffers::take();
         let encoded = &mut buffers.arguments;
         let met = references::encode(operation, arguments, encoded, handle.backend().instance());
-        let arguments = met.map(|met| Arguments {
-            bytes: Packed::new(encoded),
-            _met: met.filter(|_| !cfg!(canary = "call_holds_nothing")),
-        });
+        let arguments = match met {
+            Ok(met) => Ok(Arguments {
+                bytes: Packed::new(encoded),
+                _met: met.filter(|_| !cfg!(canary = "call_holds_nothing")),
+            }),
+            Err(error) => Err(Box::new(error)),
+        };
         buffers.give_back();
         Self {
             envelope: Envelope {
@@ -122,7 +126,7 @@ impl<R> Call<R> {
             operation,
             arguments,
         } = self.envelope;
-        let arguments = arguments?;
+        let arguments = arguments.map_err(|error| *error)?;
         let request = Request {
             operation,
             object: handle.object(),
@@ -143,12 +147,19 @@ impl<R> Call<R> {
 }
 
 impl Envelope {
-    /// Refuses the call unless it is to an object of this server.
+    /// Refuses the call unless it is to an object behind this backend.
     #[inline]
+    pub(super) fn address_through(&mut self, backend: &Arc<dyn Backend>) {
+        if !Arc::ptr_eq(self.handle.backend(), backend) {
+            self.address_to(backend.instance());
+        }
+    }
+
+    /// Refuses the call unless it is to an object of this server.
     pub(super) fn address_to(&mut self, instance: u128) {
         if self.handle.backend().instance() != instance {
             let message = format!("{self:?} is of another server than this manager");
-            self.arguments = Err(Error::ForeignProxy(message));
+            self.arguments = Err(Box::new(Error::ForeignProxy(message)));
         }
     }
 }

@@ -163,7 +163,10 @@ impl<'a> Stream<'a> {
         let count = bytes.len().min(usize::try_from(room).ok()?);
         let bytes = bytes.get(..count)?;
         self.bytes.get(place(at))?.store(count as u64, Relaxed);
-        store(self.places(at + WORD), bytes);
+        let (places, around) = self.places(at + WORD);
+        let (first, rest) = bytes.split_at(count.min(size_of_val(places)));
+        store(places, first);
+        store(around, rest);
         Some((count, at + WORD + (count as u64).next_multiple_of(WORD)))
     }
 
@@ -180,7 +183,7 @@ impl<'a> Stream<'a> {
             return None;
         }
         self.front.mark.store(mark(at) + count, Relaxed);
-        store(self.front.bytes.iter(), bytes);
+        store(&self.front.bytes, bytes);
         Some(stop)
     }
 
@@ -213,17 +216,21 @@ impl<'a> Stream<'a> {
         }
         let count = usize::try_from(count).ok()?;
         let before = into.len();
-        into.resize(before + usize::try_from(stop - at - WORD).ok()?, 0);
-        load(self.places(at + WORD), into.get_mut(before..)?);
+        let filled = usize::try_from(stop - at - WORD).ok()?;
+        into.resize(before + filled, 0);
+        let (places, around) = self.places(at + WORD);
+        let (first, rest) = into.get_mut(before..)?.split_at_mut(filled.min(size_of_val(places)));
+        load(places, first);
+        load(around, rest);
         into.truncate(before + count);
         Some((count, stop))
     }
 
-    /// The words from a position on, once around.
+    /// The words from a position on, and those before it, where it goes on.
     #[inline]
-    fn places(self, position: u64) -> impl Iterator<Item = &'a AtomicU64> {
-        let (before, from) = self.bytes.split_at(place(position));
-        from.iter().chain(before)
+    fn places(self, position: u64) -> (&'a [AtomicU64], &'a [AtomicU64]) {
+        let (around, places) = self.bytes.split_at(place(position));
+        (places, around)
     }
 
     /// How many bytes the record at `at` has, if it lies in the front.
@@ -236,7 +243,7 @@ impl<'a> Stream<'a> {
     /// Copies out the record of so many bytes that lies in the front; also returns where it ends.
     #[inline]
     fn read_front(self, count: u64, at: u64, record: &mut [u8; FRONT_BYTES]) -> Option<(&[u8], u64)> {
-        load(self.front.bytes.iter(), record);
+        load(&self.front.bytes, record);
         let bytes = record.get(..usize::try_from(count).ok()?)?;
         Some((bytes, at + WORD + count.next_multiple_of(WORD)))
     }
@@ -244,13 +251,13 @@ impl<'a> Stream<'a> {
 
 /// Writes bytes into words, the last one filled up with zeros.
 #[inline]
-fn store<'a>(mut places: impl Iterator<Item = &'a AtomicU64>, bytes: &[u8]) {
+fn store(places: &[AtomicU64], bytes: &[u8]) {
     let (words, rest) = bytes.as_chunks();
-    for (word, place) in words.iter().zip(&mut places) {
+    for (word, place) in words.iter().zip(places) {
         place.store(u64::from_le_bytes(*word), Relaxed);
     }
     if !rest.is_empty()
-        && let Some(place) = places.next()
+        && let Some(place) = places.get(words.len())
     {
         place.store(last_word(bytes, rest), Relaxed);
     }
@@ -270,7 +277,7 @@ fn last_word(bytes: &[u8], rest: &[u8]) -> u64 {
 
 /// Reads words into whole words of bytes.
 #[inline]
-fn load<'a>(places: impl Iterator<Item = &'a AtomicU64>, bytes: &mut [u8]) {
+fn load(places: &[AtomicU64], bytes: &mut [u8]) {
     for (word, place) in bytes.as_chunks_mut().0.iter_mut().zip(places) {
         *word = place.load(Relaxed).to_le_bytes();
     }

@@ -188,7 +188,11 @@ impl Connected {
         self.socket.send_with(bytes, descriptor)
     }
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "what a small call does here is a part of one straight line"
+    )]
+    #[inline(always)]
     pub(super) fn send(&self, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
         let Some(ring) = self.open_ring() else {
             return self.socket.send(bytes, sent);

@@ -39,7 +39,11 @@ impl ClientEnd {
     }
 
     /// Writes as much as there is room for: `WouldBlock` if there is none, `BrokenPipe` once the server has closed the ring.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "what a small call does here is a part of one straight line"
+    )]
+    #[inline(always)]
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.written.load(Ordering::Relaxed);
         let end = self.server_read.load(Ordering::Relaxed) + CAPACITY;

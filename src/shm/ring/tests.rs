@@ -278,10 +278,10 @@ fn bytes_are_the_same_as_words_and_back() {
     for count in 0..200 {
         let bytes: Vec<u8> = pattern(count).iter().map(|byte| byte ^ 0xff).collect();
         let words: Vec<AtomicU64> = (0..30).map(|_| AtomicU64::new(u64::MAX)).collect();
-        store(words.iter(), &bytes);
+        store(&words, &bytes);
         let filled = count.next_multiple_of(8);
         let mut read = vec![1; filled];
-        load(words.iter(), &mut read);
+        load(&words, &mut read);
         assert_eq!(read[..count], bytes);
         assert!(read[count..].iter().all(|&byte| byte == 0), "filled up with zeros");
         assert!(words[filled / 8..].iter().all(|word| word.load(Relaxed) == u64::MAX));
