@@ -93,14 +93,24 @@ impl Embedded {
         }
     }
 
+    /// Waits for a reply, and gives it to its reader.
+    #[cold]
+    fn finish_later(
+        &self,
+        caller: Caller,
+        number: u64,
+        deadline: Option<Time>,
+        visit: &mut dyn FnMut(Answer<'_>),
+    ) -> Result<()> {
+        let reply = self.wait(caller, number, deadline)?;
+        self.finish(caller, reply.as_ref(), visit)
+    }
+
     /// Does what the engine asks for besides the reply to the call at hand: posts replies, runs jobs.
     #[inline]
     fn settle(&self, outputs: &mut Outputs) {
-        let mut drained = outputs.drain();
-        if let Some(first) = drained.next() {
-            let mut left = VecDeque::from([first]);
-            left.extend(drained);
-            self.settle_all(left);
+        if outputs.asks_more() {
+            self.settle_all(outputs.drain().collect());
         }
     }
 
@@ -202,7 +212,8 @@ impl Backend for Embedded {
             arguments,
             wait,
         } = request;
-        let mut outputs = Scratch::take();
+        let mut scratch = Scratch::take();
+        let outputs = scratch.get();
         // Only a wait that ends by itself needs to know when it began: a look at the clock takes a tenth of a call.
         let now = match wait.nanoseconds() {
             None | Some(0) => Time::START,
@@ -217,17 +228,16 @@ impl Backend for Embedded {
                 object,
                 arguments,
             },
-            outputs.get(),
+            outputs,
         );
-        self.settle(outputs.get());
-        if let Some(reply) = outputs.get().immediate() {
+        self.settle(outputs);
+        if let Some(reply) = outputs.immediate() {
             return self.finish(caller, reply, visit);
         }
-        drop(outputs);
+        drop(scratch);
         let deadline = wait.nanoseconds().map(|nanoseconds| now.after(nanoseconds));
         let deadline = deadline.filter(|_| operation.properties().may_block);
-        let reply = self.wait(caller, number, deadline)?;
-        self.finish(caller, reply.as_ref(), visit)
+        self.finish_later(caller, number, deadline, visit)
     }
 
     fn release(&self, object: u64) {

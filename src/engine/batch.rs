@@ -76,10 +76,14 @@ impl Engine {
             return rest.give_up(&mut out.dropped);
         }
         out.collected = rest.collected;
-        let goes_on = outcome.is_none_or(|outcome| {
-            let done = outcome.map(|answer| out.answer = answer);
-            out.collect(done)
-        });
+        let goes_on = match outcome {
+            None => true,
+            Some(Ok(answer)) => {
+                out.answer = answer;
+                out.collect_done()
+            }
+            Some(Err(fault)) => out.collect_fault(&fault),
+        };
         let step = if goes_on && !cfg!(canary = "batch_ends_at_a_job") {
             self.do_calls(now, ticket, BatchCalls::resume(&rest.calls, rest.left), out)
         } else {
@@ -112,14 +116,14 @@ impl Engine {
             }
             let done = match operation {
                 Some(operation) => self.do_one(now, ticket, operation, &call, others, out),
-                None => Err(unknown_operation(call.operation)),
+                None => Err(unknown_operation(call.operation).into()),
             };
             let goes_on = match done {
                 Ok(Step::Waits | Step::Long) => return Step::Waits,
-                Ok(Step::Done) => out.collect(Ok(())),
-                Err(fault) => out.collect(Err(fault)),
+                Ok(Step::Done) => out.collect_done(),
+                Err(fault) => out.collect_fault(&fault),
             };
-            out.dropped.append(&mut out.taken);
+            out.drop_taken();
             self.free_dropped(now, out);
             if !goes_on {
                 break;
@@ -138,14 +142,14 @@ impl Engine {
         call: &BatchCall<'_>,
         others: BatchCalls<'_>,
         out: &mut Outputs,
-    ) -> Result<Step, Fault> {
+    ) -> Result<Step, Box<Fault>> {
         let call = Call {
             number: ticket.number,
             operation,
             object: call.object,
             arguments: call.arguments,
         };
-        self.apply(now, ticket, &call, Some(others), out)
+        self.apply(now, ticket.caller, &call, Some(&others), out)
     }
 
     /// Has the driver come back for the rest of a batch: now other work has its turn, or an object is locked.
@@ -162,30 +166,28 @@ impl Engine {
 }
 
 impl Outputs {
-    /// Enters what came of a call, whose answer lies in the outputs. False if it is not done for want of room, and so nothing after it.
+    /// Enters what came of a call, whose answer lies in the outputs. The batch goes on.
     #[inline]
-    fn collect(&mut self, done: Result<(), Fault>) -> bool {
-        let Self {
-            answer,
-            collected,
-            dropped,
-            ..
-        } = self;
-        match done {
-            Ok(()) => {
-                write_batch_done(&answer.result, &mut collected.outcomes);
-                collected.handed.append(&mut answer.handed);
-            }
-            Err(fault) => {
-                // A panic may have come in the middle of an answer.
-                dropped.extend(answer.handed.drain(..).map(ObjectId));
-                if is_crowded_out(&fault) {
-                    return false;
-                }
-                write_batch_fault(&fault, &mut collected.outcomes);
-            }
+    fn collect_done(&mut self) -> bool {
+        let Self { answer, collected, .. } = self;
+        write_batch_done(&answer.result, &mut collected.outcomes);
+        if !answer.handed.is_empty() {
+            collected.handed.append(&mut answer.handed);
         }
         collected.count += 1;
+        true
+    }
+
+    /// Enters why a call was refused. False if it is not done for want of room, and so nothing after it.
+    #[cold]
+    fn collect_fault(&mut self, fault: &Fault) -> bool {
+        // A panic may have come in the middle of an answer.
+        self.dropped.extend(self.answer.handed.drain(..).map(ObjectId));
+        if is_crowded_out(fault) {
+            return false;
+        }
+        write_batch_fault(fault, &mut self.collected.outcomes);
+        self.collected.count += 1;
         true
     }
 
@@ -220,8 +222,13 @@ impl Collected {
         write_list_header(&mut self.outcomes, calls);
     }
 
-    /// Forgets everything; buffers keep their capacity unless it is large.
+    /// Whether there is nothing to forget.
     #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.outcomes.is_empty() && self.handed.is_empty()
+    }
+
+    /// Forgets everything; buffers keep their capacity unless it is large.
     pub(super) fn clear(&mut self) {
         if self.outcomes.capacity() > Answer::KEPT_BYTES_MAX {
             self.outcomes = Vec::new();
@@ -282,7 +289,7 @@ impl Checked<'_> {
     pub(super) fn due(&self, out: &mut Outputs) -> Due {
         Due {
             ticket: self.ticket,
-            rest: self.batch.map(|calls| Box::new(Rest::new(calls, &mut out.collected))),
+            rest: self.batch.map(|&calls| Box::new(Rest::new(calls, &mut out.collected))),
         }
     }
 

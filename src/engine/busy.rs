@@ -105,9 +105,9 @@ impl Engine {
         &self,
         id: ObjectId,
         busy: &mut Busy,
-        call: Checked<'_>,
+        call: &Checked<'_>,
         out: &mut Outputs,
-    ) -> Result<Step, Fault> {
+    ) -> Result<Step, Box<Fault>> {
         let cost = call.arguments.bytes().len() as u64 + call.rest_cost(out);
         self.registry().memory.charge(cost)?;
         let entered = self
@@ -212,7 +212,7 @@ impl Engine {
             out.answer.taken = queued.rest.as_ref().map_or(0, |rest| rest.taken());
             // The contents stay here, so that they are not lost whatever happens.
             let Some(contents) = &mut busy.contents else { return };
-            let done = self.attempt(now, object, contents, call, out);
+            let done = self.attempt(now, object, contents, &call, out);
             if let Some(Ok(Step::Long)) = done {
                 let rest = Busy {
                     queued: std::mem::take(&mut busy.queued),
@@ -234,7 +234,7 @@ impl Engine {
             match done {
                 Some(Ok(Step::Waits | Step::Long)) => {}
                 Some(Ok(Step::Done)) => self.answer_later(due, Ok(answer), out),
-                Some(Err(fault)) => self.answer_later(due, Err(fault), out),
+                Some(Err(fault)) => self.answer_later(due, Err(*fault), out),
                 None => {
                     out.dropped.extend(answer.handed.into_iter().map(ObjectId));
                     self.answer_later(due, Err(panicked()), out);

@@ -10,7 +10,7 @@ use super::types::{Caller, ObjectId, SessionId, Ticket, Time};
 use super::{Call, Engine};
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::op::{BatchCalls, ManagerOp, Operation, unbatchable};
-use byproxy_proto::value::{DecodeErrorKind, Limits, Raw, Token, walk};
+use byproxy_proto::value::{DecodeError, DecodeErrorKind, Limits, Raw, Token, walk};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A call whose arguments were checked.
@@ -22,7 +22,7 @@ pub(super) struct Checked<'a> {
     /// Whether the arguments hold any proxy.
     pub(super) proxies: bool,
     /// If it is one of a batch: the calls after it.
-    pub(super) batch: Option<BatchCalls<'a>>,
+    pub(super) batch: Option<&'a BatchCalls<'a>>,
 }
 
 impl Checked<'_> {
@@ -42,13 +42,9 @@ impl Engine {
     #[inline]
     pub fn handle_call(&self, now: Time, caller: Caller, call: Call<'_>, out: &mut Outputs) {
         out.begin(self.registry().engine);
-        let ticket = Ticket {
-            caller,
-            number: call.number,
-        };
-        let done = self.apply(now, ticket, &call, None, out);
-        self.answer_now(ticket, done, call.operation, out);
-        out.dropped.append(&mut out.taken);
+        let done = self.apply(now, caller, &call, None, out);
+        self.answer_now(caller.session, done, &call, out);
+        out.drop_taken();
         self.free_dropped(now, out);
     }
 
@@ -57,17 +53,17 @@ impl Engine {
     pub(super) fn apply(
         &self,
         now: Time,
-        ticket: Ticket,
+        caller: Caller,
         call: &Call<'_>,
-        batch: Option<BatchCalls<'_>>,
+        batch: Option<&BatchCalls<'_>>,
         out: &mut Outputs,
-    ) -> Result<Step, Fault> {
+    ) -> Result<Step, Box<Fault>> {
         if call.operation == Operation::Batch
             && batch.is_none()
             && call.arguments.len() <= self.settings().limits.bytes
             && let Some(calls) = BatchCalls::check(call.arguments)
         {
-            return Ok(self.begin_batch(now, ticket, calls, out));
+            return Ok(self.begin_batch(now, caller.ticket(call.number), calls, out));
         }
         self.check_arguments(call, &mut out.taken)?;
         let arguments = Raw::assume_checked(call.arguments);
@@ -75,24 +71,27 @@ impl Engine {
             && let Some(reason) = unbatchable(call.operation, arguments)
         {
             let message = format!("{} {reason}", call.operation.name());
-            return Err(Fault::new(FaultCode::Unsupported, message));
+            return Err(Fault::new(FaultCode::Unsupported, message).into());
         }
         let checked = Checked {
-            ticket,
+            ticket: caller.ticket(call.number),
             operation: call.operation,
             arguments,
             proxies: !out.taken.is_empty(),
             batch,
         };
         match ManagerOp::read(call.operation, arguments) {
-            None => self.call_object(now, ObjectId(call.object), checked, out),
-            Some(op) => self.call_manager(now, ObjectId(call.object), &op?, checked, out),
+            None => self.call_object(now, ObjectId(call.object), &checked, out),
+            Some(op) => {
+                let op = op.map_err(Fault::from)?;
+                self.call_manager(now, ObjectId(call.object), &op, &checked, out)
+            }
         }
     }
 
     /// Checks a call's arguments in one walk and takes a reference to every object in them.
     #[inline]
-    fn check_arguments(&self, call: &Call<'_>, taken: &mut Vec<ObjectId>) -> Result<(), Fault> {
+    fn check_arguments(&self, call: &Call<'_>, taken: &mut Vec<ObjectId>) -> Result<(), Box<Fault>> {
         let mut refused = None;
         let depth = self.settings().limits.depth;
         // What stands around the values does not count: each may be as deep as any other call allows.
@@ -105,17 +104,12 @@ impl Engine {
                 refused = self.take_object(token, taken).err();
             }
         });
-        let len = walked.map_err(|error| match error.kind() {
-            DecodeErrorKind::TooDeep { .. } => {
-                Fault::new(FaultCode::TooLarge, format!("a value nests deeper than {depth} levels"))
-            }
-            _ => error.into(),
-        })?;
+        let len = walked.map_err(|error| not_checked(error, depth))?;
         if let Some(fault) = refused {
             return Err(fault);
         }
         if len != call.arguments.len() {
-            return Err(Fault::new(FaultCode::Malformed, "bytes follow the arguments"));
+            return Err(Fault::new(FaultCode::Malformed, "bytes follow the arguments").into());
         }
         // So that whatever is stored can be handed out again: a reply lists the references beside the value.
         let handed = HANDED_BYTES_MAX * taken.len();
@@ -125,15 +119,15 @@ impl Engine {
                 "a value of {len} bytes and {} proxies is over the limit of {limit}",
                 taken.len()
             );
-            return Err(Fault::new(FaultCode::TooLarge, message));
+            return Err(Fault::new(FaultCode::TooLarge, message).into());
         }
         Ok(())
     }
 
-    fn take_object(&self, token: Token, held: &mut Vec<ObjectId>) -> Result<(), Fault> {
+    fn take_object(&self, token: Token, held: &mut Vec<ObjectId>) -> Result<(), Box<Fault>> {
         if token.instance != self.registry().instance {
             let message = "a value holds a proxy of another server; only objects of this server can be kept in it";
-            return Err(Fault::new(FaultCode::ForeignProxy, message));
+            return Err(Fault::new(FaultCode::ForeignProxy, message).into());
         }
         let object = ObjectId(token.object);
         let kind = self
@@ -145,10 +139,10 @@ impl Engine {
             return Ok(());
         }
         let message = format!("object {object} is a {kind}, not a {}", token.kind);
-        Err(Fault::new(FaultCode::BadArgument, message))
+        Err(Fault::new(FaultCode::BadArgument, message).into())
     }
 
-    fn call_object(&self, now: Time, id: ObjectId, call: Checked<'_>, out: &mut Outputs) -> Result<Step, Fault> {
+    fn call_object(&self, now: Time, id: ObjectId, call: &Checked<'_>, out: &mut Outputs) -> Result<Step, Box<Fault>> {
         let slot = out
             .recent
             .object(self.registry(), id)
@@ -159,7 +153,13 @@ impl Engine {
     }
 
     #[inline]
-    fn call_slot(&self, now: Time, slot: &ObjectSlot, call: Checked<'_>, out: &mut Outputs) -> Result<Step, Fault> {
+    fn call_slot(
+        &self,
+        now: Time,
+        slot: &ObjectSlot,
+        call: &Checked<'_>,
+        out: &mut Outputs,
+    ) -> Result<Step, Box<Fault>> {
         let id = slot.id;
         let mut state = slot.state.lock();
         match &mut *state {
@@ -174,27 +174,28 @@ impl Engine {
                 None => {
                     self.poison(now, id, &mut state, out);
                     out.queue.retain(|output| !output.answers(call.ticket));
-                    Err(panicked())
+                    Err(panicked().into())
                 }
             },
             State::Busy(busy) => self.enqueue(id, busy, call, out),
-            State::Poisoned(_) => Err(poisoned(id)),
-            State::Freed => Err(no_such_object(id)),
+            State::Poisoned(_) => Err(poisoned(id).into()),
+            State::Freed => Err(no_such_object(id).into()),
         }
     }
 
     /// Does a call on contents; nothing if it panicked.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "it only stands around the call")]
+    #[inline(always)]
     pub(super) fn attempt(
         &self,
         now: Time,
         id: ObjectId,
         contents: &mut Contents,
-        call: Checked<'_>,
+        call: &Checked<'_>,
         out: &mut Outputs,
-    ) -> Option<Result<Step, Fault>> {
+    ) -> Option<Result<Step, Box<Fault>>> {
         let mut context = self.context(now, id, call.proxies, out);
-        let attempt = || contents.call(call.operation, call.arguments, call.ticket, &mut context);
+        let attempt = || contents.call(call.operation, call.arguments, &call.ticket, &mut context);
         catch_unwind(AssertUnwindSafe(attempt)).ok()
     }
 
@@ -225,28 +226,25 @@ impl Engine {
     }
 
     #[inline]
-    fn answer_now(&self, ticket: Ticket, done: Result<Step, Fault>, operation: Operation, out: &mut Outputs) {
-        let done = match done {
-            Ok(Step::Done) => self
-                .hand_over(ticket.caller.session, &out.answer.handed, &mut out.dropped)
-                .map(|()| Step::Done),
-            Ok(step) => Ok(step),
+    fn answer_now(&self, session: SessionId, done: Result<Step, Box<Fault>>, call: &Call<'_>, out: &mut Outputs) {
+        let number = call.number;
+        out.immediate = match done {
+            Ok(Step::Done) => match self.hand_over(session, &out.answer.handed, &mut out.dropped) {
+                Ok(()) => Immediate::Done {
+                    number,
+                    delivers: call.operation.properties().delivers,
+                },
+                Err(fault) => Immediate::Fault {
+                    number,
+                    fault: fault.into(),
+                },
+            },
+            Ok(Step::Waits | Step::Long) => Immediate::Nothing,
             Err(fault) => {
                 // Nothing was handed over; a panic may have come in the middle of an answer.
                 out.dropped.extend(out.answer.handed.drain(..).map(ObjectId));
-                Err(fault)
+                Immediate::Fault { number, fault }
             }
-        };
-        out.immediate = match done {
-            Ok(Step::Done) => Immediate::Done {
-                number: ticket.number,
-                delivers: operation.properties().delivers,
-            },
-            Ok(Step::Waits | Step::Long) => Immediate::Nothing,
-            Err(fault) => Immediate::Fault {
-                number: ticket.number,
-                fault,
-            },
         };
     }
 
@@ -273,5 +271,17 @@ impl Engine {
             .sessions
             .get(session)
             .is_some_and(|session| !session.lock().ending())
+    }
+}
+
+/// Why arguments are refused that are no value, or one over a limit, of which `depth` is that of one argument.
+#[cold]
+fn not_checked(error: DecodeError, depth: u32) -> Fault {
+    match error.kind() {
+        DecodeErrorKind::TooDeep { .. } => {
+            let message = format!("a value nests deeper than {depth} levels");
+            Fault::new(FaultCode::TooLarge, message)
+        }
+        _ => error.into(),
     }
 }

@@ -4,6 +4,7 @@
 //! into another container copies no bytes. A cell knows the objects its value refers to, but owns no reference by itself: whoever
 //! makes, copies or drops a cell goes through [`Effects`](super::object::Effects), which keeps references and bytes exact.
 
+use byproxy_proto::value::{some_prefix_needed, write_some};
 use std::sync::Arc;
 
 /// The longest value that lies in the cell itself.
@@ -34,16 +35,20 @@ impl Cell {
     #[inline]
     pub(crate) fn new(value: &[u8], objects: &[u64]) -> Self {
         match u8::try_from(value.len()) {
-            Ok(len) if value.len() <= INLINE_BYTES_MAX && objects.is_empty() => {
-                let mut bytes = [0; INLINE_BYTES_MAX];
-                bytes[..value.len()].copy_from_slice(value);
-                Self::Inline { len, bytes }
-            }
-            _ => Self::Heap(Arc::new(Heap {
-                objects: objects.into(),
-                bytes: value.into(),
-            })),
+            Ok(len) if value.len() <= INLINE_BYTES_MAX && objects.is_empty() => Self::Inline {
+                len,
+                bytes: padded(value),
+            },
+            _ => Self::on_heap(value, objects),
         }
+    }
+
+    #[inline(never)]
+    fn on_heap(value: &[u8], objects: &[u64]) -> Self {
+        Self::Heap(Arc::new(Heap {
+            objects: objects.into(),
+            bytes: value.into(),
+        }))
     }
 
     /// The encoded value.
@@ -52,6 +57,41 @@ impl Cell {
         match self {
             Self::Inline { len, bytes } => &bytes[..usize::from(*len)],
             Self::Heap(heap) => &heap.bytes,
+        }
+    }
+
+    /// Appends the encoded value.
+    #[inline]
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Inline { len, bytes } => {
+                // All of them, which takes two moves, and then no more than are the value's.
+                let end = out.len() + usize::from(*len);
+                out.extend_from_slice(bytes);
+                out.truncate(end);
+            }
+            Self::Heap(heap) => out.extend_from_slice(&heap.bytes),
+        }
+    }
+
+    /// Appends the encoded value as one that is there: with the Some tag where its own first byte demands one.
+    #[inline]
+    pub(crate) fn write_some(&self, out: &mut Vec<u8>) {
+        if some_prefix_needed(self.bytes()) {
+            write_some(out, self.bytes());
+        } else {
+            self.write(out);
+        }
+    }
+
+    /// Whether this is the encoded value: [`slice`] equality, without a call for the few bytes that lie in the cell itself.
+    #[inline]
+    pub(crate) fn is(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Inline { len, bytes } => {
+                usize::from(*len) == value.len() && same_short(&bytes[..usize::from(*len)], value)
+            }
+            Self::Heap(heap) => *heap.bytes == *value,
         }
     }
 
@@ -91,6 +131,37 @@ impl Cell {
     }
 }
 
+/// A value of [`INLINE_BYTES_MAX`] bytes at most, with zeros behind it: its ends are copied, which overlap, and no function is called.
+#[inline]
+fn padded(value: &[u8]) -> [u8; INLINE_BYTES_MAX] {
+    let mut bytes = [0; INLINE_BYTES_MAX];
+    let len = value.len().min(INLINE_BYTES_MAX);
+    if let (Some(first), Some(last)) = (value.first_chunk::<8>(), value.last_chunk::<8>()) {
+        bytes[..8].copy_from_slice(first);
+        bytes[len - 8..len].copy_from_slice(last);
+    } else if let (Some(first), Some(last)) = (value.first_chunk::<4>(), value.last_chunk::<4>()) {
+        bytes[..4].copy_from_slice(first);
+        bytes[len - 4..len].copy_from_slice(last);
+    } else {
+        for (to, &from) in bytes.iter_mut().zip(value) {
+            *to = from;
+        }
+    }
+    bytes
+}
+
+/// Whether slices of one length, which is [`INLINE_BYTES_MAX`] at most, are equal: by their ends, which overlap.
+#[inline]
+fn same_short(a: &[u8], b: &[u8]) -> bool {
+    if let (Some(a_first), Some(b_first)) = (a.first_chunk::<8>(), b.first_chunk::<8>()) {
+        a_first == b_first && a.last_chunk::<8>() == b.last_chunk::<8>()
+    } else if let (Some(a_first), Some(b_first)) = (a.first_chunk::<4>(), b.first_chunk::<4>()) {
+        a_first == b_first && a.last_chunk::<4>() == b.last_chunk::<4>()
+    } else {
+        a.iter().eq(b)
+    }
+}
+
 impl std::fmt::Debug for Cell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Cell({:?})", self.bytes())
@@ -107,6 +178,16 @@ mod tests {
             let value: Vec<u8> = (0..len).collect();
             let cell = Cell::new(&value, &[]);
             assert_eq!(cell.bytes(), value);
+            let mut out = vec![9];
+            cell.write(&mut out);
+            assert_eq!((out[0], &out[1..]), (9, value.as_slice()));
+            assert!(cell.is(&value));
+            for at in 0..value.len() {
+                let mut other = value.clone();
+                other[at] ^= 1;
+                assert!(!cell.is(&other), "byte {at} of {len} makes a difference");
+                assert!(!cell.is(&value[..at]));
+            }
             assert_eq!(matches!(cell, Cell::Inline { .. }), value.len() <= INLINE_BYTES_MAX);
             assert_eq!(cell.cost(), Cell::cost_of(value.len(), 0));
         }

@@ -177,7 +177,9 @@ impl Job {
             Work::Names { due } => {
                 let outcome = world.look_at_all(|| {
                     let mut answer = Answer::default();
-                    names::list(&world, &mut answer).map(|()| answer)
+                    names::list(&world, &mut answer)
+                        .map(|()| answer)
+                        .map_err(|fault| *fault)
                 });
                 Finished::Names { due, outcome }
             }
@@ -206,7 +208,8 @@ impl World {
         }));
         dropped.extend_from_slice(&call.taken);
         let poisoned = done.is_err();
-        let outcome = done.unwrap_or_else(|_| Err(panicked())).map(|()| answer);
+        let done = done.unwrap_or_else(|_| Err(panicked().into()));
+        let outcome = done.map(|()| answer).map_err(|fault| *fault);
         Finished::Call {
             object,
             contents,
@@ -222,7 +225,8 @@ impl World {
         let arguments = Raw::assume_checked(&call.arguments);
         let made = catch_unwind(AssertUnwindSafe(|| Contents::create(kind, arguments, &mut effects)));
         dropped.extend_from_slice(&call.taken);
-        let outcome = made.unwrap_or_else(|_| Err(panicked()));
+        let made = made.unwrap_or_else(|_| Err(panicked().into()));
+        let outcome = made.map_err(|fault| *fault);
         Finished::Create {
             name,
             due: call.due,

@@ -25,9 +25,9 @@ impl Engine {
         now: Time,
         object: ObjectId,
         op: &ManagerOp<'_>,
-        call: Checked<'_>,
+        call: &Checked<'_>,
         out: &mut Outputs,
-    ) -> Result<Step, Fault> {
+    ) -> Result<Step, Box<Fault>> {
         match *op {
             ManagerOp::Ping {} => value::write_none(&mut out.answer.result),
             ManagerOp::Create { kind, name, contents } => {
@@ -59,9 +59,9 @@ impl Engine {
         kind: Kind,
         name: Option<&str>,
         contents: Raw<'_>,
-        call: Checked<'_>,
+        call: &Checked<'_>,
         out: &mut Outputs,
-    ) -> Result<Step, Fault> {
+    ) -> Result<Step, Box<Fault>> {
         if let Some(name) = name {
             check_name(name)?;
             if let Some(slot) = self.find(name) {
@@ -91,7 +91,7 @@ impl Engine {
         }
         let mut effects = self.effects(call.proxies, out);
         let made = catch_unwind(AssertUnwindSafe(|| Contents::create(kind, contents, &mut effects)));
-        let contents = made.unwrap_or_else(|_| Err(panicked()))?;
+        let contents = made.unwrap_or_else(|_| Err(panicked().into()))?;
         let slot = self.register(name, contents, out)?;
         self.write_handed(&slot, &mut out.answer);
         Ok(Step::Done)
@@ -182,7 +182,7 @@ impl Engine {
         }
     }
 
-    fn names(&self, call: Checked<'_>, out: &mut Outputs) -> Result<Step, Fault> {
+    fn names(&self, call: &Checked<'_>, out: &mut Outputs) -> Result<Step, Box<Fault>> {
         if self.world.names.lock().len() > self.settings().small_steps {
             let work = Work::Names { due: call.due(out) };
             out.queue.push(Output::Job(Job::new(self.world.clone(), work)));
@@ -230,7 +230,7 @@ impl Engine {
         }
     }
 
-    fn show(&self, object: ObjectId, bytes_max: u64, out: &mut Outputs) -> Result<(), Fault> {
+    fn show(&self, object: ObjectId, bytes_max: u64, out: &mut Outputs) -> Result<(), Box<Fault>> {
         let slot = self.registry().get(object).ok_or_else(|| no_such_object(object))?;
         // Bounded, so that printing is no long work.
         let bytes_max = usize::try_from(bytes_max)
@@ -240,7 +240,7 @@ impl Engine {
             State::Free(contents) => show::text(contents, bytes_max),
             State::Busy(_) => format!("<{} at work>", slot.kind),
             State::Poisoned(_) => format!("<{} poisoned>", slot.kind),
-            State::Freed => return Err(no_such_object(object)),
+            State::Freed => return Err(no_such_object(object).into()),
         };
         self.effects(false, out).room(text.len() + HEADER_BYTES_MAX)?;
         value::write_str(&mut out.answer.result, &text);

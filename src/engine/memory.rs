@@ -71,7 +71,7 @@ impl Engine {
             }
         }
         let memory = MemoryObject::new(resource.clone(), note);
-        self.registry().memory.charge(memory.cost())?;
+        self.registry().memory.charge(memory.cost()).map_err(|fault| *fault)?;
         let slot = self.register(name, Contents::Memory(memory), out)?;
         let made = match &*slot.state.lock() {
             State::Free(Contents::Memory(memory)) => memory.resource().is(&resource),

@@ -19,7 +19,7 @@ pub(super) type Names = Mutex<BTreeMap<String, ObjectId>>;
 ///
 /// # Errors
 /// [`FaultCode::TooLarge`](byproxy_proto::fault::FaultCode) when that is over the limit of a reply.
-pub(super) fn list(world: &World, answer: &mut Answer) -> Result<(), Fault> {
+pub(super) fn list(world: &World, answer: &mut Answer) -> Result<(), Box<Fault>> {
     let mut listed: Vec<(String, Kind)> = Vec::new();
     let mut bytes = 0;
     let mut last: Option<String> = None;

@@ -66,7 +66,7 @@ impl OrderedMap {
     #[inline]
     pub(crate) fn place(&self, key: &[u8]) -> Place {
         let hash = self.hasher.hash_one(key);
-        let is_key = |&position: &u64| self.pair_at(position).is_some_and(|(found, _)| found.bytes() == key);
+        let is_key = |&position: &u64| self.pair_at(position).is_some_and(|(found, _)| found.is(key));
         Place {
             hash,
             position: self.table.find(hash, is_key).copied(),

@@ -12,6 +12,8 @@ use byproxy_proto::fault::Fault;
 /// The outputs of one `handle_*`, and its scratch space.
 #[derive(Debug, Default)]
 pub struct Outputs {
+    /// Whether an event was handled since they were cleared.
+    used: bool,
     pub(super) immediate: Immediate,
     pub(super) answer: Answer,
     /// What came of the calls of the batch being done.
@@ -98,7 +100,7 @@ pub(super) enum Immediate {
     },
     Fault {
         number: u64,
-        fault: Fault,
+        fault: Box<Fault>,
     },
 }
 
@@ -133,9 +135,9 @@ impl Outputs {
         self.queue.drain(..)
     }
 
-    /// Whether there is anything else to do.
+    /// Whether there is anything to [drain](Self::drain): a look is cheaper than a drain of nothing, and mostly there is nothing.
     #[inline]
-    pub fn has_more(&self) -> bool {
+    pub fn asks_more(&self) -> bool {
         !self.queue.is_empty()
     }
 
@@ -148,29 +150,37 @@ impl Outputs {
     /// Clears them for an event of this engine.
     #[inline]
     pub(super) fn begin(&mut self, engine: u64) {
-        self.clear();
+        if self.used {
+            self.clear();
+        }
+        self.used = true;
         self.recent.belong_to(engine);
     }
 
     /// Forgets the reply and whatever was not drained; buffers keep their capacity unless it is large.
     #[inline]
     pub fn clear(&mut self) {
-        if matches!(self.immediate, Immediate::Fault { .. }) {
-            self.forget_fault();
+        self.used = false;
+        if matches!(self.immediate, Immediate::Fault { .. }) || self.asks_more() || !self.collected.is_empty() {
+            self.clear_more();
         }
         self.immediate = Immediate::Nothing;
-        if !self.queue.is_empty() {
-            self.queue.clear();
-        }
         self.answer.clear();
+    }
+
+    #[cold]
+    fn clear_more(&mut self) {
+        self.immediate = Immediate::Nothing;
+        self.queue.clear();
         self.collected.clear();
     }
-}
 
-impl Outputs {
-    #[cold]
-    fn forget_fault(&mut self) {
-        self.immediate = Immediate::Nothing;
+    /// Gives up the references that were taken for a call's arguments.
+    #[inline]
+    pub(super) fn drop_taken(&mut self) {
+        if !self.taken.is_empty() {
+            self.dropped.append(&mut self.taken);
+        }
     }
 }
 

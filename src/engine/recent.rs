@@ -38,10 +38,7 @@ impl Recent {
     #[inline]
     pub(crate) fn object(&mut self, registry: &Registry, id: ObjectId) -> Option<Arc<ObjectSlot>> {
         let place = self.objects.get_mut(place(id))?;
-        match place.take() {
-            Some(slot) if slot.id == id => Some(slot),
-            _ => registry.get(id),
-        }
+        place.take_if(|slot| slot.id == id).or_else(|| look_up(registry, id))
     }
 
     /// Remembers an object.
@@ -60,6 +57,11 @@ impl Recent {
         }
         self.session.as_ref().map(|(_, session)| &**session)
     }
+}
+
+#[cold]
+fn look_up(registry: &Registry, id: ObjectId) -> Option<Arc<ObjectSlot>> {
+    registry.get(id)
 }
 
 #[inline]

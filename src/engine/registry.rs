@@ -72,15 +72,15 @@ impl Registry {
         references: u64,
         objects_max: usize,
     ) -> Result<Arc<ObjectSlot>, Box<(Fault, Contents)>> {
-        let refused = if self.count.fetch_add(1, Ordering::Relaxed) >= objects_max {
+        let refused: Option<Box<Fault>> = if self.count.fetch_add(1, Ordering::Relaxed) >= objects_max {
             let message = format!("{objects_max} objects exist already, as many as this server allows");
-            Some(Fault::new(FaultCode::TooMany, message))
+            Some(Fault::new(FaultCode::TooMany, message).into())
         } else {
             self.memory.charge(OBJECT_BYTES).err()
         };
         if let Some(fault) = refused {
             self.count.fetch_sub(1, Ordering::Relaxed);
-            return Err(Box::new((fault, contents)));
+            return Err(Box::new((*fault, contents)));
         }
         let id = ObjectId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let slot = Arc::new(ObjectSlot::new(id, contents, references));
@@ -150,7 +150,7 @@ impl Memory {
     /// # Errors
     /// [`FaultCode::TooLarge`] at the limit.
     #[inline]
-    pub(crate) fn charge(&self, bytes: u64) -> Result<(), Fault> {
+    pub(crate) fn charge(&self, bytes: u64) -> Result<(), Box<Fault>> {
         // In one step, so that a charge that is refused is never seen by another, which would be refused with it.
         let more = |used: u64| {
             let more = used.checked_add(bytes)?;
@@ -159,13 +159,29 @@ impl Memory {
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .map(|_| ())
-            .map_err(|_| full(bytes, self.limit))
+            .map_err(|_| full(bytes, self.limit).into())
     }
 
     /// Ends the charge for bytes that are no longer kept.
     #[inline]
     pub(crate) fn discharge(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Charges what something costs that takes the place of something else: nothing where it costs the same.
+    ///
+    /// # Errors
+    /// As [`Memory::charge`].
+    #[inline]
+    pub(crate) fn exchange(&self, old: u64, new: u64) -> Result<(), Box<Fault>> {
+        match new.checked_sub(old) {
+            Some(0) => Ok(()),
+            Some(more) => self.charge(more),
+            None => {
+                self.discharge(old - new);
+                Ok(())
+            }
+        }
     }
 
     /// The bytes charged.
@@ -193,6 +209,18 @@ mod tests {
         registry.memory.charge(40).unwrap();
         registry.memory.discharge(100);
         assert_eq!(registry.memory.used(), 0);
+    }
+
+    #[test]
+    fn an_exchange_charges_the_difference() {
+        let registry = Registry::new(1, 100);
+        registry.memory.charge(90).unwrap();
+        for (old, new, used) in [(40, 40, 90), (40, 50, 100), (50, 10, 60)] {
+            registry.memory.exchange(old, new).unwrap();
+            assert_eq!(registry.memory.used(), used);
+        }
+        assert_eq!(registry.memory.exchange(10, 51).unwrap_err().code, FaultCode::TooLarge);
+        assert_eq!(registry.memory.used(), 60);
     }
 
     #[test]

@@ -54,6 +54,14 @@ pub struct Caller {
     pub lane: LaneId,
 }
 
+impl Caller {
+    /// The call of it that has this number.
+    #[inline]
+    pub(super) fn ticket(self, number: u64) -> Ticket {
+        Ticket { caller: self, number }
+    }
+}
+
 /// One call, as a client sends it. Its arguments have not been checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {

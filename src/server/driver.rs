@@ -294,7 +294,7 @@ impl Driver {
     /// Does what the engine asks for. No lock of the engine is held.
     #[inline]
     pub(super) fn deliver(&self, out: &mut Outputs, frame: &mut Vec<u8>) {
-        if out.has_more() {
+        if out.asks_more() {
             self.deliver_all(out, frame);
         }
         out.clear();

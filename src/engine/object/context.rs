@@ -67,7 +67,7 @@ impl Context<'_> {
         ticket: Ticket,
         wait: Wait,
         data: T,
-    ) -> Result<WaiterId, (Fault, T)> {
+    ) -> Result<WaiterId, (Box<Fault>, T)> {
         if let Err(fault) = self
             .services
             .enter_wait(self.effects.settings, self.object, ticket.caller.session)
@@ -128,14 +128,14 @@ impl Context<'_> {
     /// # Errors
     /// [`FaultCode::Gone`] when the session is ending, [`FaultCode::Misuse`] when a delivery under this ticket is open: then nothing may
     /// be granted.
-    pub(crate) fn tie(&mut self, tie: Tie, ticket: Ticket) -> Result<(), Fault> {
+    pub(crate) fn tie(&mut self, tie: Tie, ticket: Ticket) -> Result<(), Box<Fault>> {
         let session = self.recent.session(&self.services.sessions, ticket.caller.session);
         let mut books = session.map(|session| session.lock());
         match books.as_deref_mut().filter(|books| !books.ending()) {
-            Some(books) if tie == Tie::Delivery && books.awaits(ticket) => return Err(unsettled()),
+            Some(books) if tie == Tie::Delivery && books.awaits(ticket) => return Err(unsettled().into()),
             Some(books) => books.tie(tie, self.object, ticket),
             None if cfg!(canary = "grant_without_liveness_check") => {}
-            None => return Err(gone()),
+            None => return Err(gone().into()),
         }
         Ok(())
     }
@@ -144,11 +144,11 @@ impl Context<'_> {
     ///
     /// # Errors
     /// [`FaultCode::Misuse`]; [`FaultCode::Gone`] when the session has ended.
-    pub(crate) fn check_settled(&mut self, ticket: Ticket) -> Result<(), Fault> {
+    pub(crate) fn check_settled(&mut self, ticket: Ticket) -> Result<(), Box<Fault>> {
         let session = self.recent.session(&self.services.sessions, ticket.caller.session);
         let session = session.ok_or_else(gone)?;
         let awaits = session.lock().awaits(ticket);
-        if awaits { Err(unsettled()) } else { Ok(()) }
+        if awaits { Err(unsettled().into()) } else { Ok(()) }
     }
 
     /// Drops contents that nobody can reach any more: at once, or if that takes long, as a job.
@@ -178,7 +178,12 @@ impl Context<'_> {
 
 impl Services {
     /// Enters a waiting call in its session's books.
-    pub(crate) fn enter_wait(&self, settings: &Settings, object: ObjectId, session: SessionId) -> Result<(), Fault> {
+    pub(crate) fn enter_wait(
+        &self,
+        settings: &Settings,
+        object: ObjectId,
+        session: SessionId,
+    ) -> Result<(), Box<Fault>> {
         let session = self.sessions.get(session).ok_or_else(gone)?;
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= settings.waiters_max {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -186,12 +191,12 @@ impl Services {
                 "{} calls wait already, as many as this server allows",
                 settings.waiters_max
             );
-            return Err(Fault::new(FaultCode::TooMany, message));
+            return Err(Fault::new(FaultCode::TooMany, message).into());
         }
         let mut books = session.lock();
         if books.ending() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(gone());
+            return Err(gone().into());
         }
         books.tie_waiter(object);
         Ok(())

@@ -6,14 +6,13 @@
 mod read;
 mod write;
 
-use super::{Effects, Step};
+use super::{Effects, Step, read};
 use crate::engine::cell::Cell;
 use crate::engine::ordered::OrderedMap;
 use byproxy_proto::fault::{Fault, FaultCode};
-use byproxy_proto::op::{DictOp, Pairs};
-use byproxy_proto::value::{self, Raw};
+use byproxy_proto::op::{DictOp, Operation, Pairs};
+use byproxy_proto::value::{self, DecodeError, Kind, Raw};
 use read::Part;
-use std::borrow::Cow;
 use std::fmt;
 
 /// The dict object.
@@ -31,7 +30,7 @@ const GROWS_SHORT_MAX: usize = 16 << 10;
 
 impl DictObject {
     /// A dict of these pairs, or an empty one.
-    pub(crate) fn create(pairs: Option<Pairs<'_>>, effects: &mut Effects<'_>) -> Result<Self, Fault> {
+    pub(crate) fn create(pairs: Option<Pairs<'_>>, effects: &mut Effects<'_>) -> Result<Self, Box<Fault>> {
         let mut dict = Self::default();
         if let Some(pairs) = pairs {
             dict.insert_all(pairs, effects)?;
@@ -40,18 +39,67 @@ impl DictObject {
     }
 
     /// Does a call, unless it is too long to be done at once.
-    #[inline]
-    pub(crate) fn call(&mut self, op: &DictOp<'_>, effects: &mut Effects<'_>) -> Result<Step, Fault> {
-        if self.steps(op) > effects.settings.small_steps {
+    pub(crate) fn call(
+        &mut self,
+        operation: Operation,
+        arguments: Raw<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<Step, Box<Fault>> {
+        match operation {
+            Operation::DictGet => self.call_known(Operation::DictGet, arguments, effects),
+            Operation::DictInsert => self.call_known(Operation::DictInsert, arguments, effects),
+            Operation::DictContains => self.call_known(Operation::DictContains, arguments, effects),
+            Operation::DictFetchAdd => self.call_known(Operation::DictFetchAdd, arguments, effects),
+            _ => self.call_other(operation, arguments, effects),
+        }
+    }
+
+    #[inline(never)]
+    fn call_other(
+        &mut self,
+        operation: Operation,
+        arguments: Raw<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<Step, Box<Fault>> {
+        self.call_known(operation, arguments, effects)
+    }
+
+    #[expect(
+        clippy::inline_always,
+        reason = "all but one operation's code goes where that is known"
+    )]
+    #[inline(always)]
+    fn call_known(
+        &mut self,
+        operation: Operation,
+        arguments: Raw<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<Step, Box<Fault>> {
+        let op = read(operation, Kind::DICT, DictOp::read(operation, arguments))?;
+        if self.steps(&op) > effects.settings.small_steps {
             return Ok(Step::Long);
         }
-        self.run(op, effects)?;
+        self.apply(&op, effects)?;
         Ok(Step::Done)
     }
 
     /// Does a call, however long it takes.
-    #[inline]
-    pub(crate) fn run(&mut self, op: &DictOp<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(crate) fn run(
+        &mut self,
+        operation: Operation,
+        arguments: Raw<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<(), Box<Fault>> {
+        let op = read(operation, Kind::DICT, DictOp::read(operation, arguments))?;
+        self.apply(&op, effects)
+    }
+
+    #[expect(
+        clippy::inline_always,
+        reason = "all but one operation's code goes where that is known"
+    )]
+    #[inline(always)]
+    fn apply(&mut self, op: &DictOp<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         self.keep_up(op);
         match *op {
             DictOp::Insert { key, value } => self.insert(key, value, effects)?,
@@ -180,16 +228,17 @@ fn added(op: &DictOp<'_>) -> Option<usize> {
     }
 }
 
-/// The form in which equal keys have equal bytes.
+/// The form in which equal keys have equal bytes: the key's own, or one that is written to `other`.
 #[inline]
-fn canonical(key: Raw<'_>) -> Result<Cow<'_, [u8]>, Fault> {
-    let mut other = Vec::new();
-    match value::canonical_key(key, &mut other) {
-        Ok(false) => Ok(Cow::Borrowed(key.bytes())),
-        Ok(true) => Ok(Cow::Owned(other)),
-        Err(error) => Err(Fault::new(
-            FaultCode::BadArgument,
-            format!("this can't be a key: {error}"),
-        )),
+fn canonical<'k>(key: Raw<'k>, other: &'k mut Vec<u8>) -> Result<&'k [u8], Box<Fault>> {
+    match value::canonical_key(key, other) {
+        Ok(false) => Ok(key.bytes()),
+        Ok(true) => Ok(other),
+        Err(error) => Err(no_key(&error).into()),
     }
+}
+
+#[cold]
+fn no_key(error: &DecodeError) -> Fault {
+    Fault::new(FaultCode::BadArgument, format!("this can't be a key: {error}"))
 }

@@ -37,17 +37,18 @@ impl Effects<'_> {
     /// # Errors
     /// [`FaultCode::TooLarge`].
     #[inline]
-    pub(crate) fn room(&self, bytes: usize) -> Result<(), Fault> {
+    pub(crate) fn room(&self, bytes: usize) -> Result<(), Box<Fault>> {
         let limit = self.settings.reply_bytes_max;
         let alone = self.answer.result.len().saturating_add(bytes);
         if alone.saturating_add(self.answer.taken) <= limit {
             return Ok(());
         }
-        Err(if alone <= limit {
+        let fault = if alone <= limit {
             crowded_out()
         } else {
             too_large_reply(bytes, limit)
-        })
+        };
+        Err(fault.into())
     }
 
     /// What handing an argument over would take in a reply.
@@ -60,7 +61,7 @@ impl Effects<'_> {
     /// # Errors
     /// [`FaultCode::TooLarge`] when the server's memory is full.
     #[inline]
-    pub(crate) fn cell(&mut self, raw: Raw<'_>) -> Result<Cell, Fault> {
+    pub(crate) fn cell(&mut self, raw: Raw<'_>) -> Result<Cell, Box<Fault>> {
         self.cell_of(raw.bytes())
     }
 
@@ -69,20 +70,22 @@ impl Effects<'_> {
     /// # Errors
     /// As [`Effects::cell`].
     #[inline]
-    pub(crate) fn cell_of(&mut self, value: &[u8]) -> Result<Cell, Fault> {
+    pub(crate) fn cell_of(&mut self, value: &[u8]) -> Result<Cell, Box<Fault>> {
         let cell = self.uncharged_cell(value);
-        if let Err(fault) = self.registry.memory.charge(cell.cost()) {
-            self.give_up(&cell);
-            return Err(fault);
+        match self.registry.memory.charge(cell.cost()) {
+            Ok(()) => Ok(cell),
+            Err(fault) => {
+                self.give_up(&cell);
+                Err(fault)
+            }
         }
-        Ok(cell)
     }
 
     /// Makes cells of arguments, all or none.
     ///
     /// # Errors
     /// As [`Effects::cell`].
-    pub(crate) fn cells<'r>(&mut self, raws: impl Iterator<Item = Raw<'r>> + Clone) -> Result<Vec<Cell>, Fault> {
+    pub(crate) fn cells<'r>(&mut self, raws: impl Iterator<Item = Raw<'r>> + Clone) -> Result<Vec<Cell>, Box<Fault>> {
         // Charged before anything is allocated: many short items take far more memory here than on the wire.
         let (mut count, mut cost) = (0, 0);
         for raw in raws.clone() {
@@ -103,7 +106,7 @@ impl Effects<'_> {
         &mut self,
         cells: impl Iterator<Item = &'c Cell> + Clone,
         times: u64,
-    ) -> Result<C, Fault> {
+    ) -> Result<C, Box<Fault>> {
         let cost: u64 = cells.clone().map(Cell::cost).sum();
         self.registry.memory.charge(cost.saturating_mul(times))?;
         let mut copies = C::default();
@@ -120,7 +123,7 @@ impl Effects<'_> {
     ///
     /// # Errors
     /// [`FaultCode::TooMany`] at the limit of objects; the contents are discarded.
-    pub(crate) fn create(&mut self, contents: Contents) -> Result<(), Fault> {
+    pub(crate) fn create(&mut self, contents: Contents) -> Result<(), Box<Fault>> {
         match self.registry.add(contents, 1, self.settings.objects_max) {
             Ok(slot) => {
                 value::write_token(&mut self.answer.result, slot.token(self.registry.instance));
@@ -130,7 +133,7 @@ impl Effects<'_> {
             Err(refused) => {
                 let (fault, contents) = *refused;
                 self.discard_contents(contents);
-                Err(fault)
+                Err(fault.into())
             }
         }
     }
@@ -144,58 +147,72 @@ impl Effects<'_> {
         cell: &mut Cell,
         delta: i128,
         bounds: &RangeInclusive<i128>,
-    ) -> Result<i128, Fault> {
+    ) -> Result<i128, Box<Fault>> {
         let raw = Raw::assume_checked(cell.bytes());
         let old = raw.as_int().ok_or_else(|| no_addend(raw))?;
-        let sum = self.cell_of_int(sum(old, delta, bounds)?)?;
-        self.discard(std::mem::replace(cell, sum));
+        let sum = self.uncharged_cell_of_int(sum(old, delta, bounds)?);
+        let old_sum = self.put_in_place_of(cell, sum)?;
+        self.let_go(old_sum);
         Ok(old)
     }
 
-    /// Makes a cell of an integer.
+    /// Puts an argument in the place of a value: only what it costs more is charged. The value comes back, which is charged no longer; its
+    /// references are to be [handed over](Effects::pass_out_some) or [given up](Effects::let_go).
     ///
     /// # Errors
     /// As [`Effects::cell`].
-    pub(crate) fn cell_of_int(&mut self, int: i128) -> Result<Cell, Fault> {
-        let mut bytes = Vec::with_capacity(24);
-        value::write_int(&mut bytes, int);
-        let cell = Cell::new(&bytes, &[]);
-        self.registry.memory.charge(cell.cost())?;
-        Ok(cell)
+    #[inline]
+    pub(crate) fn replace(&mut self, held: &mut Cell, value: Raw<'_>) -> Result<Cell, Box<Fault>> {
+        let cell = self.uncharged_cell(value.bytes());
+        self.put_in_place_of(held, cell)
     }
 
     /// Appends a cell's value to the result; the receiver gets references of its own. The cell stays.
     #[inline]
     pub(crate) fn copy_out(&mut self, cell: &Cell) {
-        self.answer.result.extend_from_slice(cell.bytes());
+        cell.write(&mut self.answer.result);
         self.hand_copies(cell);
     }
 
     /// As [`Effects::copy_out`], as a value that is there: with the Some tag where its own first byte demands one.
     #[inline]
     pub(crate) fn copy_out_some(&mut self, cell: &Cell) {
-        value::write_some(&mut self.answer.result, cell.bytes());
+        cell.write_some(&mut self.answer.result);
         self.hand_copies(cell);
     }
 
     /// Appends a cell's value to the result; the receiver gets the cell's references, and its bytes are no longer charged.
     #[inline]
     pub(crate) fn move_out(&mut self, cell: Cell) {
-        self.answer.result.extend_from_slice(cell.bytes());
-        self.hand_own(cell);
+        self.registry.memory.discharge(cell.cost());
+        cell.write(&mut self.answer.result);
+        self.hand_own(&cell);
     }
 
     /// As [`Effects::move_out`], as a value that is there.
     #[inline]
     pub(crate) fn move_out_some(&mut self, cell: Cell) {
-        value::write_some(&mut self.answer.result, cell.bytes());
-        self.hand_own(cell);
+        self.registry.memory.discharge(cell.cost());
+        self.pass_out_some(cell);
+    }
+
+    /// As [`Effects::move_out_some`], of a cell that [`Effects::replace`] took out.
+    #[inline]
+    pub(crate) fn pass_out_some(&mut self, cell: Cell) {
+        cell.write_some(&mut self.answer.result);
+        self.hand_own(&cell);
     }
 
     /// Drops a cell: its bytes are no longer charged, its references go after the object is unlocked.
     #[inline]
     pub(crate) fn discard(&mut self, cell: Cell) {
         self.registry.memory.discharge(cell.cost());
+        self.let_go(cell);
+    }
+
+    /// Drops a cell that [`Effects::replace`] took out.
+    #[inline]
+    pub(crate) fn let_go(&mut self, cell: Cell) {
         self.give_up(&cell);
     }
 
@@ -232,14 +249,40 @@ impl Effects<'_> {
 
     #[inline]
     fn uncharged_cell(&mut self, bytes: &[u8]) -> Cell {
-        if !self.proxies {
-            return Cell::new(bytes, &[]);
+        if self.proxies {
+            return self.cell_with_proxies(bytes);
         }
+        Cell::new(bytes, &[])
+    }
+
+    #[inline(never)]
+    fn cell_with_proxies(&mut self, bytes: &[u8]) -> Cell {
         // References to every object in the arguments are held until the call is over, so each of these is there.
         let objects: Vec<u64> = Raw::assume_checked(bytes).tokens().map(|token| token.object).collect();
         let cell = Cell::new(bytes, &objects);
         self.take_references(&cell);
         cell
+    }
+
+    /// A cell of an integer, which is written where the answer will be: that has room already.
+    fn uncharged_cell_of_int(&mut self, int: i128) -> Cell {
+        let result = &mut self.answer.result;
+        let start = result.len();
+        value::write_int(result, int);
+        let cell = Cell::new(&result[start..], &[]);
+        result.truncate(start);
+        cell
+    }
+
+    #[inline]
+    fn put_in_place_of(&mut self, held: &mut Cell, cell: Cell) -> Result<Cell, Box<Fault>> {
+        match self.registry.memory.exchange(held.cost(), cell.cost()) {
+            Ok(()) => Ok(std::mem::replace(held, cell)),
+            Err(fault) => {
+                self.give_up(&cell);
+                Err(fault)
+            }
+        }
     }
 
     #[inline]
@@ -254,11 +297,21 @@ impl Effects<'_> {
 
     #[inline]
     fn give_up(&mut self, cell: &Cell) {
+        if cell.objects().is_empty() {
+            return;
+        }
         self.dropped
             .extend(cell.objects().iter().map(|&object| ObjectId(object)));
         if cfg!(canary = "drop_reference_twice") {
             self.dropped
                 .extend(cell.objects().iter().map(|&object| ObjectId(object)));
+        }
+    }
+
+    #[inline]
+    fn hand_own(&mut self, cell: &Cell) {
+        if !cell.objects().is_empty() {
+            self.answer.handed.extend_from_slice(cell.objects());
         }
     }
 
@@ -271,24 +324,18 @@ impl Effects<'_> {
             }
         }
     }
-
-    #[inline]
-    fn hand_own(&mut self, cell: Cell) {
-        self.registry.memory.discharge(cell.cost());
-        self.answer.handed.extend_from_slice(cell.objects());
-    }
 }
 
 /// The sum, if it stays in bounds.
 ///
 /// # Errors
 /// [`FaultCode::Overflow`].
-pub(crate) fn sum(old: i128, delta: i128, bounds: &RangeInclusive<i128>) -> Result<i128, Fault> {
+pub(crate) fn sum(old: i128, delta: i128, bounds: &RangeInclusive<i128>) -> Result<i128, Box<Fault>> {
     old.checked_add(delta)
         .filter(|sum| bounds.contains(sum))
         .ok_or_else(|| {
             let message = format!("{old} + {delta} is outside {} to {}", bounds.start(), bounds.end());
-            Fault::new(FaultCode::Overflow, message)
+            Fault::new(FaultCode::Overflow, message).into()
         })
 }
 

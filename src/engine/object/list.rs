@@ -6,11 +6,11 @@
 mod read;
 mod write;
 
-use super::{Effects, Step};
+use super::{Effects, Step, read};
 use crate::engine::cell::Cell;
 use byproxy_proto::fault::{Fault, FaultCode};
-use byproxy_proto::op::{Items, ListOp};
-use byproxy_proto::value::Raw;
+use byproxy_proto::op::{Items, ListOp, Operation};
+use byproxy_proto::value::{Kind, Raw};
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
@@ -30,7 +30,7 @@ const GROWS_SHORT_MAX: usize = 64 << 10;
 
 impl ListObject {
     /// A list of these items, or an empty one.
-    pub(crate) fn create(items: Option<Items<'_>>, effects: &mut Effects<'_>) -> Result<Self, Fault> {
+    pub(crate) fn create(items: Option<Items<'_>>, effects: &mut Effects<'_>) -> Result<Self, Box<Fault>> {
         let items = match items {
             Some(items) => VecDeque::from(effects.cells(items.iter())?),
             None => VecDeque::new(),
@@ -43,18 +43,67 @@ impl ListObject {
     }
 
     /// Does a call, unless it is too long to be done at once.
-    #[inline]
-    pub(crate) fn call(&mut self, op: &ListOp<'_>, effects: &mut Effects<'_>) -> Result<Step, Fault> {
-        if self.steps(op) > effects.settings.small_steps {
+    pub(crate) fn call(
+        &mut self,
+        operation: Operation,
+        arguments: Raw<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<Step, Box<Fault>> {
+        match operation {
+            Operation::ListGet => self.call_known(Operation::ListGet, arguments, effects),
+            Operation::ListSet => self.call_known(Operation::ListSet, arguments, effects),
+            Operation::ListAppend => self.call_known(Operation::ListAppend, arguments, effects),
+            Operation::ListPop => self.call_known(Operation::ListPop, arguments, effects),
+            _ => self.call_other(operation, arguments, effects),
+        }
+    }
+
+    #[inline(never)]
+    fn call_other(
+        &mut self,
+        operation: Operation,
+        arguments: Raw<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<Step, Box<Fault>> {
+        self.call_known(operation, arguments, effects)
+    }
+
+    #[expect(
+        clippy::inline_always,
+        reason = "all but one operation's code goes where that is known"
+    )]
+    #[inline(always)]
+    fn call_known(
+        &mut self,
+        operation: Operation,
+        arguments: Raw<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<Step, Box<Fault>> {
+        let op = read(operation, Kind::LIST, ListOp::read(operation, arguments))?;
+        if self.steps(&op) > effects.settings.small_steps {
             return Ok(Step::Long);
         }
-        self.run(op, effects)?;
+        self.apply(&op, effects)?;
         Ok(Step::Done)
     }
 
     /// Does a call, however long it takes.
-    #[inline]
-    pub(crate) fn run(&mut self, op: &ListOp<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(crate) fn run(
+        &mut self,
+        operation: Operation,
+        arguments: Raw<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<(), Box<Fault>> {
+        let op = read(operation, Kind::LIST, ListOp::read(operation, arguments))?;
+        self.apply(&op, effects)
+    }
+
+    #[expect(
+        clippy::inline_always,
+        reason = "all but one operation's code goes where that is known"
+    )]
+    #[inline(always)]
+    fn apply(&mut self, op: &ListOp<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         match *op {
             ListOp::Append { item } => self.append(item, effects)?,
             ListOp::Extend { items } => self.extend(items, effects)?,
@@ -93,7 +142,11 @@ impl ListObject {
     }
 
     /// How many elements a call touches, about.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "all but one operation's code goes where that is known"
+    )]
+    #[inline(always)]
     fn steps(&self, op: &ListOp<'_>) -> usize {
         let len = self.items.len();
         match *op {
@@ -146,7 +199,7 @@ impl ListObject {
 
     /// The position of an index that must be inside the list.
     #[inline]
-    fn position(&self, index: i64) -> Result<usize, Fault> {
+    fn position(&self, index: i64) -> Result<usize, Box<Fault>> {
         let len = self.items.len();
         let inside = |index: &usize| *index < len;
         from_end(index, len)
@@ -154,7 +207,7 @@ impl ListObject {
             .filter(inside)
             .ok_or_else(|| {
                 let message = format!("index {index} is outside the list of {len} items");
-                Fault::new(FaultCode::IndexOutOfRange, message)
+                Fault::new(FaultCode::IndexOutOfRange, message).into()
             })
     }
 }

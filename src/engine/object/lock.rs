@@ -10,13 +10,13 @@
 //! **Invariant (L1):** nobody waits for a free lock. **Invariant (L2):** the wait graph has exactly this lock's waiters without deadline,
 //! and this lock's owner, while there are any.
 
-use super::{Context, Effects, Step, Tie, TimerKey};
+use super::{Context, Effects, Step, Tie, TimerKey, read};
 use crate::engine::types::{ObjectId, SessionId, Ticket};
 use crate::engine::wait_graph::{Owner, WaitGraph};
 use crate::engine::waiter::{Pass, Waiter, Waiters};
 use byproxy_proto::fault::{Fault, FaultCode};
-use byproxy_proto::op::{LockOp, Wait};
-use byproxy_proto::value::{Raw, write_bool, write_list_header, write_none, write_uint};
+use byproxy_proto::op::{LockOp, Operation, Wait};
+use byproxy_proto::value::{Kind, Raw, write_bool, write_list_header, write_none, write_uint};
 use std::fmt;
 
 /// A lock that the server hosts.
@@ -48,21 +48,51 @@ struct Claim {
 
 impl LockObject {
     /// A free lock; it is made of nothing.
-    pub(crate) fn create(contents: Raw<'_>) -> Result<Self, Fault> {
+    pub(crate) fn create(contents: Raw<'_>) -> Result<Self, Box<Fault>> {
         if contents.is_none() {
             return Ok(Self::default());
         }
-        Err(Fault::new(FaultCode::BadArgument, "a lock is made of nothing"))
+        Err(Fault::new(FaultCode::BadArgument, "a lock is made of nothing").into())
     }
 
     /// Does a call, or keeps it waiting.
     pub(crate) fn call(
         &mut self,
-        operation: &LockOp<'_>,
-        ticket: Ticket,
+        operation: Operation,
+        arguments: Raw<'_>,
+        ticket: &Ticket,
         context: &mut Context<'_>,
-    ) -> Result<Step, Fault> {
-        match *operation {
+    ) -> Result<Step, Box<Fault>> {
+        match operation {
+            Operation::LockAcquire => self.call_known(Operation::LockAcquire, arguments, ticket, context),
+            Operation::LockRelease => self.call_known(Operation::LockRelease, arguments, ticket, context),
+            _ => self.call_known(operation, arguments, ticket, context),
+        }
+    }
+
+    #[expect(
+        clippy::inline_always,
+        reason = "all but one operation's code goes where that is known"
+    )]
+    #[inline(always)]
+    fn call_known(
+        &mut self,
+        operation: Operation,
+        arguments: Raw<'_>,
+        ticket: &Ticket,
+        context: &mut Context<'_>,
+    ) -> Result<Step, Box<Fault>> {
+        let op = read(operation, Kind::LOCK, LockOp::read(operation, arguments))?;
+        self.apply(&op, ticket, context)
+    }
+
+    #[expect(
+        clippy::inline_always,
+        reason = "all but one operation's code goes where that is known"
+    )]
+    #[inline(always)]
+    fn apply(&mut self, op: &LockOp<'_>, &ticket: &Ticket, context: &mut Context<'_>) -> Result<Step, Box<Fault>> {
+        match *op {
             LockOp::Acquire { thread, wait } => return self.acquire(context, ticket, thread, wait),
             LockOp::Release { token } => self.release(context, token)?,
             LockOp::Leak { token } => self.leak(context, token)?,
@@ -100,7 +130,13 @@ impl LockObject {
         }
     }
 
-    fn acquire(&mut self, context: &mut Context<'_>, ticket: Ticket, thread: u64, wait: Wait) -> Result<Step, Fault> {
+    fn acquire(
+        &mut self,
+        context: &mut Context<'_>,
+        ticket: Ticket,
+        thread: u64,
+        wait: Wait,
+    ) -> Result<Step, Box<Fault>> {
         let claimant = Owner {
             session: ticket.caller.session,
             thread,
@@ -111,12 +147,12 @@ impl LockObject {
             return Ok(Step::Done);
         }
         if wait.is_try() {
-            return Err(too_late());
+            return Err(too_late().into());
         }
         let patient = wait == Wait::FOREVER;
         let graph = &context.services.graph;
         if patient && let Err(cycle) = graph.begin(claimant, context.object, self.owner()) {
-            return Err(Fault::new(FaultCode::Deadlock, cycle));
+            return Err(Fault::new(FaultCode::Deadlock, cycle).into());
         }
         self.patient += usize::from(patient);
         let waits = context.wait(&mut self.waiters, 0, ticket, wait, Claim { thread });
@@ -127,18 +163,18 @@ impl LockObject {
         Ok(Step::Waits)
     }
 
-    fn release(&mut self, context: &mut Context<'_>, token: Option<u64>) -> Result<(), Fault> {
+    fn release(&mut self, context: &mut Context<'_>, token: Option<u64>) -> Result<(), Box<Fault>> {
         let holding = self
             .holding
             .ok_or_else(|| misuse("released a lock that nobody holds"))?;
         if token.is_some_and(|token| token != holding.token) && !cfg!(canary = "release_ignores_token") {
-            return Err(overtaken());
+            return Err(overtaken().into());
         }
         self.hand_on(context);
         Ok(())
     }
 
-    fn leak(&mut self, context: &mut Context<'_>, token: u64) -> Result<(), Fault> {
+    fn leak(&mut self, context: &mut Context<'_>, token: u64) -> Result<(), Box<Fault>> {
         let holding = self
             .holding
             .as_mut()

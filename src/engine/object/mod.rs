@@ -29,15 +29,16 @@ use super::types::{ObjectId, SessionId, Ticket};
 use super::wait_graph::WaitGraph;
 use super::waiter::{Pass, WaiterId};
 use byproxy_proto::fault::{Fault, FaultCode};
-use byproxy_proto::op::{Argument, ArgumentError, DictOp, Items, ListOp, LockOp, Operation, Pairs, QueueOp};
+use byproxy_proto::op::{Argument, ArgumentError, Items, Operation, Pairs};
 use byproxy_proto::value::{Kind, Raw, compare};
 use std::fmt;
 
 /// What the headers in one result take, at most, beside the items.
 pub(crate) const HEADER_BYTES_MAX: usize = 32;
 
-/// What came of a call that was not refused.
+/// What came of a call that was not refused. A word wide, so that it comes back in two registers, with what tells it from a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
 pub(crate) enum Step {
     /// It was done; its result and the references it hands over are in [`Effects`].
     Done,
@@ -66,7 +67,7 @@ pub(crate) enum Contents {
 
 impl Contents {
     /// The contents of a new object of a kind: see [`ManagerOp::Create`](byproxy_proto::op::ManagerOp) for what each takes.
-    pub(crate) fn create(kind: Kind, contents: Raw<'_>, effects: &mut Effects<'_>) -> Result<Self, Fault> {
+    pub(crate) fn create(kind: Kind, contents: Raw<'_>, effects: &mut Effects<'_>) -> Result<Self, Box<Fault>> {
         match kind {
             Kind::LIST => Ok(Self::List(ListObject::create(
                 argument::<Option<Items<'_>>>(contents)?,
@@ -81,11 +82,9 @@ impl Contents {
             Kind::MEMORY => Err(Fault::new(
                 FaultCode::BadArgument,
                 "shared memory is made by its client, which gives the server a descriptor of it",
-            )),
-            _ => Err(Fault::new(
-                FaultCode::BadArgument,
-                format!("this server has no objects of {kind}"),
-            )),
+            )
+            .into()),
+            _ => Err(Fault::new(FaultCode::BadArgument, format!("this server has no objects of {kind}")).into()),
         }
     }
 
@@ -101,36 +100,24 @@ impl Contents {
     }
 
     /// Does a call, or keeps it waiting, or finds it too long to be done now. A refusal has changed nothing.
+    ///
+    /// Each kind of object names the operations that most calls ask for: known to the compiler, each is read, weighed and done in one
+    /// straight line, by the code that all others share.
     #[inline]
     pub(crate) fn call(
         &mut self,
         operation: Operation,
         arguments: Raw<'_>,
-        ticket: Ticket,
+        ticket: &Ticket,
         context: &mut Context<'_>,
-    ) -> Result<Step, Fault> {
+    ) -> Result<Step, Box<Fault>> {
         panic_if_asked(arguments);
-        let kind = self.kind();
         match self {
-            Self::List(list) => list.call(
-                &read(operation, kind, ListOp::read(operation, arguments))?,
-                &mut context.effects,
-            ),
-            Self::Dict(dict) => dict.call(
-                &read(operation, kind, DictOp::read(operation, arguments))?,
-                &mut context.effects,
-            ),
-            Self::Queue(queue) => queue.call(
-                &read(operation, kind, QueueOp::read(operation, arguments))?,
-                ticket,
-                context,
-            ),
-            Self::Lock(lock) => lock.call(
-                &read(operation, kind, LockOp::read(operation, arguments))?,
-                ticket,
-                context,
-            ),
-            Self::Memory(_) => read(operation, kind, None),
+            Self::List(list) => list.call(operation, arguments, &mut context.effects),
+            Self::Dict(dict) => dict.call(operation, arguments, &mut context.effects),
+            Self::Queue(queue) => queue.call(operation, arguments, ticket, context),
+            Self::Lock(lock) => lock.call(operation, arguments, ticket, context),
+            Self::Memory(_) => read(operation, Kind::MEMORY, None),
         }
     }
 
@@ -140,13 +127,12 @@ impl Contents {
         operation: Operation,
         arguments: Raw<'_>,
         effects: &mut Effects<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Box<Fault>> {
         panic_if_asked(arguments);
-        let kind = self.kind();
         match self {
-            Self::List(list) => list.run(&read(operation, kind, ListOp::read(operation, arguments))?, effects),
-            Self::Dict(dict) => dict.run(&read(operation, kind, DictOp::read(operation, arguments))?, effects),
-            Self::Queue(_) | Self::Lock(_) | Self::Memory(_) => Err(panicked()),
+            Self::List(list) => list.run(operation, arguments, effects),
+            Self::Dict(dict) => dict.run(operation, arguments, effects),
+            Self::Queue(_) | Self::Lock(_) | Self::Memory(_) => Err(panicked().into()),
         }
     }
 
@@ -332,7 +318,7 @@ fn panic_if_asked(_: Raw<'_>) {}
 pub(crate) fn panic_around_if_asked(_: &[u8]) {}
 
 /// Reads one argument of a shape.
-fn argument<'a, A: Argument<'a>>(raw: Raw<'a>) -> Result<A, Fault> {
+fn argument<'a, A: Argument<'a>>(raw: Raw<'a>) -> Result<A, Box<Fault>> {
     let wrong = || {
         format!(
             "the contents of a new object must be {}, not {}",
@@ -340,17 +326,25 @@ fn argument<'a, A: Argument<'a>>(raw: Raw<'a>) -> Result<A, Fault> {
             raw.type_name()
         )
     };
-    A::read(raw).ok_or_else(|| Fault::new(FaultCode::BadArgument, wrong()))
+    A::read(raw).ok_or_else(|| Fault::new(FaultCode::BadArgument, wrong()).into())
 }
 
+/// What an object of this kind is to do, if that was read.
 #[inline]
-fn read<T>(operation: Operation, kind: Kind, read: Option<Result<T, ArgumentError>>) -> Result<T, Fault> {
+fn read<T>(operation: Operation, kind: Kind, read: Option<Result<T, ArgumentError>>) -> Result<T, Box<Fault>> {
     match read {
         Some(Ok(op)) => Ok(op),
-        Some(Err(error)) => Err(error.into()),
-        None => {
-            let message = format!("a {kind} has no operation {}", operation.name());
-            Err(Fault::new(FaultCode::UnknownOperation, message))
-        }
+        Some(Err(error)) => Err(unreadable(operation, kind, Some(error)).into()),
+        None => Err(unreadable(operation, kind, None).into()),
     }
+}
+
+/// Why a call could not be read: for its arguments, or because another kind of object has its operation.
+#[cold]
+fn unreadable(operation: Operation, kind: Kind, error: Option<ArgumentError>) -> Fault {
+    let unknown = || {
+        let message = format!("a {kind} has no operation {}", operation.name());
+        Fault::new(FaultCode::UnknownOperation, message)
+    };
+    error.map_or_else(unknown, Fault::from)
 }

@@ -22,13 +22,13 @@ mod flow;
 mod store;
 mod upkeep;
 
-use super::{Contents, Context, Step, TimerKey};
+use super::{Contents, Context, Step, TimerKey, read};
 use crate::engine::types::{SessionId, Ticket};
 use crate::engine::waiter::Waiters;
 use books::{Books, Progress};
 use byproxy_proto::fault::{Fault, FaultCode};
-use byproxy_proto::op::{Argument, Items, QueueOp, QueueOrder, Wait};
-use byproxy_proto::value::{Raw, write_list_header, write_none, write_uint};
+use byproxy_proto::op::{Argument, Items, Operation, QueueOp, QueueOrder, Wait};
+use byproxy_proto::value::{Kind, Raw, write_list_header, write_none, write_uint};
 use claim::{Demand, Offer, misuse, not_lent, refuse_offer, shut_down, too_late, worker_died};
 use delivery::Deliveries;
 use std::collections::VecDeque;
@@ -68,7 +68,7 @@ const JOINERS: u8 = 2;
 
 impl QueueObject {
     /// A queue made of `[order, maxsize]`; a maxsize of zero or less is without bound, as in Python.
-    pub(crate) fn create(contents: Raw<'_>) -> Result<Self, Fault> {
+    pub(crate) fn create(contents: Raw<'_>) -> Result<Self, Box<Fault>> {
         let malformed = || Fault::new(FaultCode::BadArgument, "a queue is made of its order and its maxsize");
         let mut parts = contents
             .list_items()
@@ -102,12 +102,53 @@ impl QueueObject {
     /// Does a call, or keeps it waiting. A queue is never busy: whatever might take long is left to a job.
     pub(crate) fn call(
         &mut self,
-        operation: &QueueOp<'_>,
-        ticket: Ticket,
+        operation: Operation,
+        arguments: Raw<'_>,
+        ticket: &Ticket,
         context: &mut Context<'_>,
-    ) -> Result<Step, Fault> {
+    ) -> Result<Step, Box<Fault>> {
+        match operation {
+            Operation::QueuePut => self.call_known(Operation::QueuePut, arguments, ticket, context),
+            Operation::QueueGet => self.call_known(Operation::QueueGet, arguments, ticket, context),
+            _ => self.call_other(operation, arguments, ticket, context),
+        }
+    }
+
+    #[inline(never)]
+    fn call_other(
+        &mut self,
+        operation: Operation,
+        arguments: Raw<'_>,
+        ticket: &Ticket,
+        context: &mut Context<'_>,
+    ) -> Result<Step, Box<Fault>> {
+        self.call_known(operation, arguments, ticket, context)
+    }
+
+    #[expect(
+        clippy::inline_always,
+        reason = "all but one operation's code goes where that is known"
+    )]
+    #[inline(always)]
+    fn call_known(
+        &mut self,
+        operation: Operation,
+        arguments: Raw<'_>,
+        ticket: &Ticket,
+        context: &mut Context<'_>,
+    ) -> Result<Step, Box<Fault>> {
+        let op = read(operation, Kind::QUEUE, QueueOp::read(operation, arguments))?;
+        self.apply(&op, ticket, context)
+    }
+
+    #[expect(
+        clippy::inline_always,
+        reason = "all but one operation's code goes where that is known"
+    )]
+    #[inline(always)]
+    fn apply(&mut self, op: &QueueOp<'_>, &ticket: &Ticket, context: &mut Context<'_>) -> Result<Step, Box<Fault>> {
         let session = ticket.caller.session;
-        match *operation {
+        match *op {
             QueueOp::Put { item, wait } => return self.put(context, ticket, item, wait),
             QueueOp::PutMany { items, wait } => return self.put_many(context, ticket, items, wait),
             QueueOp::Get { wait } => return self.get(context, ticket, Demand::One, wait),
@@ -212,10 +253,16 @@ impl QueueObject {
 
 /// The operations.
 impl QueueObject {
-    fn put(&mut self, context: &mut Context<'_>, ticket: Ticket, item: Raw<'_>, wait: Wait) -> Result<Step, Fault> {
+    fn put(
+        &mut self,
+        context: &mut Context<'_>,
+        ticket: Ticket,
+        item: Raw<'_>,
+        wait: Wait,
+    ) -> Result<Step, Box<Fault>> {
         self.check_open()?;
         if self.room() == 0 && wait.is_try() {
-            return Err(Fault::new(FaultCode::Full, "the queue is full"));
+            return Err(Fault::new(FaultCode::Full, "the queue is full").into());
         }
         let cell = context.effects.cell(item)?;
         self.refers |= context.effects.proxies;
@@ -239,13 +286,13 @@ impl QueueObject {
         ticket: Ticket,
         items: Items<'_>,
         wait: Wait,
-    ) -> Result<Step, Fault> {
+    ) -> Result<Step, Box<Fault>> {
         let mut offer = Offer {
             rest: VecDeque::new(),
             accepted: 0,
             many: true,
         };
-        self.check_open().map_err(|fault| offer.fault(fault))?;
+        self.check_open().map_err(|fault| offer.fault(*fault))?;
         // A queue never leaves as a job, because its clients' events come to it at any moment: so one call puts only so many.
         let items = items.iter().take(context.effects.settings.small_steps);
         offer.rest = context.effects.cells(items)?.into();
@@ -266,7 +313,7 @@ impl QueueObject {
         }
         let full = offer.fault(Fault::new(FaultCode::Full, "the queue is full"));
         offer.rest.into_iter().for_each(|cell| context.effects.discard(cell));
-        Err(full)
+        Err(full.into())
     }
 
     fn wait_to_put(
@@ -275,18 +322,24 @@ impl QueueObject {
         ticket: Ticket,
         offer: Offer,
         wait: Wait,
-    ) -> Result<Step, Fault> {
+    ) -> Result<Step, Box<Fault>> {
         context
             .wait(&mut self.putters, PUTTERS, ticket, wait, offer)
             .map(|_| Step::Waits)
             .map_err(|(fault, offer)| {
-                let fault = offer.fault(fault);
+                let fault = offer.fault(*fault);
                 offer.rest.into_iter().for_each(|cell| context.effects.discard(cell));
-                fault
+                fault.into()
             })
     }
 
-    fn get(&mut self, context: &mut Context<'_>, ticket: Ticket, demand: Demand, wait: Wait) -> Result<Step, Fault> {
+    fn get(
+        &mut self,
+        context: &mut Context<'_>,
+        ticket: Ticket,
+        demand: Demand,
+        wait: Wait,
+    ) -> Result<Step, Box<Fault>> {
         if self.store.len() > 0 {
             context.tie(demand.tie(), ticket)?;
             let Some(flight) = self.take(demand, context.effects.settings) else {
@@ -298,10 +351,10 @@ impl QueueObject {
             return Ok(Step::Done);
         }
         if self.phase != Phase::Open {
-            return Err(shut_down());
+            return Err(shut_down().into());
         }
         if wait.is_try() {
-            return Err(Fault::new(FaultCode::Empty, "the queue is empty"));
+            return Err(Fault::new(FaultCode::Empty, "the queue is empty").into());
         }
         context.check_settled(ticket)?;
         context
@@ -310,7 +363,7 @@ impl QueueObject {
         Ok(Step::Waits)
     }
 
-    fn acknowledge(&mut self, context: &mut Context<'_>, session: SessionId, delivery: u64) -> Result<(), Fault> {
+    fn acknowledge(&mut self, context: &mut Context<'_>, session: SessionId, delivery: u64) -> Result<(), Box<Fault>> {
         let item = self.deliveries.take_lent(session, delivery).ok_or_else(not_lent)?;
         context.untie(session);
         self.books.acknowledge(session);
@@ -320,7 +373,7 @@ impl QueueObject {
         Ok(())
     }
 
-    fn give_back(&mut self, context: &mut Context<'_>, session: SessionId, delivery: u64) -> Result<(), Fault> {
+    fn give_back(&mut self, context: &mut Context<'_>, session: SessionId, delivery: u64) -> Result<(), Box<Fault>> {
         let item = self.deliveries.take_lent(session, delivery).ok_or_else(not_lent)?;
         context.untie(session);
         self.take_back(context, session, vec![item]);
@@ -328,7 +381,7 @@ impl QueueObject {
         Ok(())
     }
 
-    fn task_done(&mut self, context: &mut Context<'_>, session: SessionId) -> Result<(), Fault> {
+    fn task_done(&mut self, context: &mut Context<'_>, session: SessionId) -> Result<(), Box<Fault>> {
         let too_many = |_| misuse("task_done was called more often than items were put");
         let lent = || self.deliveries.lent_to(session) as u64;
         self.books.task_done(session, lent).map_err(too_many)?;
@@ -337,14 +390,14 @@ impl QueueObject {
         Ok(())
     }
 
-    fn join(&mut self, context: &mut Context<'_>, ticket: Ticket, wait: Wait) -> Result<Step, Fault> {
+    fn join(&mut self, context: &mut Context<'_>, ticket: Ticket, wait: Wait) -> Result<Step, Box<Fault>> {
         match self.books.progress() {
             Progress::Finished => {
                 write_none(context.effects.result());
                 return Ok(Step::Done);
             }
-            Progress::WorkerDied(count) => return Err(worker_died(count)),
-            Progress::Working if wait.is_try() => return Err(too_late("not every item is done")),
+            Progress::WorkerDied(count) => return Err(worker_died(count).into()),
+            Progress::Working if wait.is_try() => return Err(too_late("not every item is done").into()),
             Progress::Working => {}
         }
         context
@@ -373,11 +426,11 @@ impl QueueObject {
         write_none(context.effects.result());
     }
 
-    fn check_open(&self) -> Result<(), Fault> {
+    fn check_open(&self) -> Result<(), Box<Fault>> {
         if self.phase == Phase::Open {
             Ok(())
         } else {
-            Err(shut_down())
+            Err(shut_down().into())
         }
     }
 }

@@ -122,6 +122,51 @@ fn limits_are_held_before_anything_changes() {
 }
 
 #[test]
+fn what_takes_the_place_of_a_value_is_charged_for_the_difference() {
+    let mut driver = Driver::with(Settings {
+        memory_bytes_max: 2 * OBJECT_BYTES + 2000,
+        ..Settings::default()
+    });
+    let session = driver.session();
+    let list = driver.list(session, &[1]);
+    let dict = driver.dict(session, &());
+    let (one, other, longer) = ("x".repeat(1500), "y".repeat(1500), "z".repeat(1900));
+    driver.call(session, Op::DictInsert, dict, &(1, &one)).unwrap();
+    let bytes = driver.engine.stats().bytes;
+    assert_eq!(
+        driver.call(session, Op::DictInsert, dict, &(1, &other)),
+        Ok(value(&one)),
+        "there is no room for both at once, and none is needed"
+    );
+    assert_eq!(driver.engine.stats().bytes, bytes);
+    for (operation, arguments) in [
+        (Op::DictInsert, value((1, (&longer, list_token(list))))),
+        (Op::DictCompareAndSet, value((1, &other, (&longer, list_token(list))))),
+    ] {
+        assert_eq!(driver.fault(session, operation, dict, &arguments), FaultCode::TooLarge);
+        driver.check();
+    }
+    assert_eq!(
+        driver.call(session, Op::DictInsert, dict, &(1, list_token(list))),
+        Ok(value(&other))
+    );
+    assert!(driver.engine.stats().bytes < bytes - 1400);
+    assert_eq!(driver.call(session, Op::ListSet, list, &(0, &one)), Ok(Value::None));
+    assert_eq!(
+        driver.fault(session, Op::ListSet, list, &(0, "z".repeat(3000))),
+        FaultCode::TooLarge
+    );
+    assert_eq!(driver.call(session, Op::ListSet, list, &(0, 7)), Ok(Value::None));
+    assert_eq!(driver.call(session, Op::DictInsert, dict, &(1, 1)).map(drop), Ok(()));
+    assert_eq!(
+        driver.call(session, Op::DictFetchAdd, dict, &(1, 1, 0, i128::MAX, ())),
+        Ok(value(1))
+    );
+    driver.check();
+    assert_eq!(driver.engine.stats().bytes, 2 * OBJECT_BYTES + 3 * 16);
+}
+
+#[test]
 fn stats_ping_show_and_shutdown() {
     let mut driver = Driver::new();
     let session = driver.session();

@@ -16,10 +16,10 @@ pub(super) enum Part {
 }
 
 impl DictObject {
-    #[inline]
-    pub(super) fn get(&self, key: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let key = canonical(key)?;
-        match self.pairs.get(self.pairs.place(&key)) {
+    pub(super) fn get(&self, key: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
+        let mut other = Vec::new();
+        let key = canonical(key, &mut other)?;
+        match self.pairs.get(self.pairs.place(key)) {
             Some(cell) => {
                 effects.room(cell.reply_bytes() + 1)?;
                 effects.copy_out_some(cell);
@@ -33,13 +33,14 @@ impl DictObject {
         value::write_uint(effects.result(), self.pairs.len() as u64);
     }
 
-    pub(super) fn contains(&self, key: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let key = canonical(key)?;
-        value::write_bool(effects.result(), self.pairs.place(&key).is_taken());
+    pub(super) fn contains(&self, key: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
+        let mut other = Vec::new();
+        let key = canonical(key, &mut other)?;
+        value::write_bool(effects.result(), self.pairs.place(key).is_taken());
         Ok(())
     }
 
-    pub(super) fn copy(&self, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn copy(&self, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let keys: Vec<Cell> = effects.duplicates(self.pairs.iter().map(|(key, _)| key), 1)?;
         let values = match effects.duplicates::<Vec<Cell>>(self.pairs.iter().map(|(_, value)| value), 1) {
             Ok(values) => values,
@@ -66,7 +67,7 @@ impl DictObject {
         items_max: u64,
         backwards: bool,
         effects: &mut Effects<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Box<Fault>> {
         let items_max = usize::try_from(items_max)
             .unwrap_or(usize::MAX)
             .clamp(1, effects.settings.small_steps);
@@ -107,7 +108,7 @@ impl DictObject {
     }
 
     /// Writes the keys or the values as a List, or the pairs as a Dict.
-    pub(super) fn write_all(&self, part: Part, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn write_all(&self, part: Part, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let cells = || self.pairs.iter().flat_map(|(key, value)| part.of(key, value)).flatten();
         let bytes: usize = cells().map(Cell::reply_bytes).sum();
         effects.room(bytes + HEADER_BYTES_MAX)?;

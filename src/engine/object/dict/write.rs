@@ -11,27 +11,26 @@ use byproxy_proto::value::{self, Raw};
 use std::ops::RangeInclusive;
 
 impl DictObject {
-    pub(super) fn insert(&mut self, key: Raw<'_>, value: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let key = canonical(key)?;
-        let place = self.pairs.place(&key);
-        let Some(old) = self.pairs.get(place) else {
-            self.add(place, &key, value.bytes(), effects)?;
+    pub(super) fn insert(&mut self, key: Raw<'_>, value: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
+        let mut other = Vec::new();
+        let key = canonical(key, &mut other)?;
+        let place = self.pairs.place(key);
+        let Some(held) = self.pairs.get_mut(place) else {
+            self.add(place, key, value.bytes(), effects)?;
             value::write_none(effects.result());
             return Ok(());
         };
-        effects.room(old.reply_bytes() + 1)?;
-        let cell = effects.cell(value)?;
+        effects.room(held.reply_bytes() + 1)?;
+        let old = effects.replace(held, value)?;
         self.refers |= effects.proxies;
-        match self.pairs.replace(place, cell) {
-            Ok(old) => effects.move_out_some(old),
-            Err(unused) => effects.discard(unused),
-        }
+        effects.pass_out_some(old);
         Ok(())
     }
 
-    pub(super) fn pop(&mut self, key: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let key = canonical(key)?;
-        let place = self.pairs.place(&key);
+    pub(super) fn pop(&mut self, key: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
+        let mut other = Vec::new();
+        let key = canonical(key, &mut other)?;
+        let place = self.pairs.place(key);
         let Some(cell) = self.pairs.get(place) else {
             value::write_none(effects.result());
             return Ok(());
@@ -44,7 +43,7 @@ impl DictObject {
         Ok(())
     }
 
-    pub(super) fn popitem(&mut self, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn popitem(&mut self, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let Some((key, value)) = self.pairs.newest() else {
             value::write_none(effects.result());
             return Ok(());
@@ -59,31 +58,38 @@ impl DictObject {
         Ok(())
     }
 
-    pub(super) fn setdefault(&mut self, key: Raw<'_>, value: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let key = canonical(key)?;
-        let place = self.pairs.place(&key);
+    pub(super) fn setdefault(
+        &mut self,
+        key: Raw<'_>,
+        value: Raw<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<(), Box<Fault>> {
+        let mut other = Vec::new();
+        let key = canonical(key, &mut other)?;
+        let place = self.pairs.place(key);
         if let Some(held) = self.pairs.get(place) {
             effects.room(held.reply_bytes())?;
             effects.copy_out(held);
             return Ok(());
         }
         effects.room(effects.reply_bytes(value))?;
-        self.add(place, &key, value.bytes(), effects)?;
-        if let Some(held) = self.pairs.get(self.pairs.place(&key)) {
+        self.add(place, key, value.bytes(), effects)?;
+        if let Some(held) = self.pairs.get(self.pairs.place(key)) {
             effects.copy_out(held);
         }
         Ok(())
     }
 
-    pub(super) fn update(&mut self, pairs: Pairs<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn update(&mut self, pairs: Pairs<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         self.insert_all(pairs, effects)?;
         value::write_none(effects.result());
         Ok(())
     }
 
-    pub(super) fn delete(&mut self, key: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
-        let key = canonical(key)?;
-        let removed = self.take(self.pairs.place(&key));
+    pub(super) fn delete(&mut self, key: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
+        let mut other = Vec::new();
+        let key = canonical(key, &mut other)?;
+        let removed = self.take(self.pairs.place(key));
         value::write_bool(effects.result(), removed.is_some());
         if let Some((key, value)) = removed {
             effects.discard(key);
@@ -108,12 +114,13 @@ impl DictObject {
         expected: Option<Raw<'_>>,
         value: Option<Raw<'_>>,
         effects: &mut Effects<'_>,
-    ) -> Result<(), Fault> {
-        let key = canonical(key)?;
-        let place = self.pairs.place(&key);
+    ) -> Result<(), Box<Fault>> {
+        let mut other = Vec::new();
+        let key = canonical(key, &mut other)?;
+        let place = self.pairs.place(key);
         let same = self.pairs.get(place).map(Cell::bytes) == expected.map(Raw::bytes);
         match value {
-            Some(value) if same => self.set(place, &key, value.bytes(), effects)?,
+            Some(value) if same => self.set(place, key, value, effects)?,
             None if same => {
                 if let Some((key, value)) = self.take(place) {
                     effects.discard(key);
@@ -133,20 +140,21 @@ impl DictObject {
         bounds: &RangeInclusive<i128>,
         initial: Option<i128>,
         effects: &mut Effects<'_>,
-    ) -> Result<(), Fault> {
-        let key = canonical(key)?;
-        let place = self.pairs.place(&key);
+    ) -> Result<(), Box<Fault>> {
+        let mut other = Vec::new();
+        let key = canonical(key, &mut other)?;
+        let place = self.pairs.place(key);
         let old = match (self.pairs.get_mut(place), initial) {
             (Some(cell), _) => effects.add_to(cell, delta, bounds)?,
             (None, Some(initial)) => {
                 let mut first = Vec::with_capacity(24);
                 value::write_int(&mut first, sum(initial, delta, bounds)?);
-                self.add(place, &key, &first, effects)?;
+                self.add(place, key, &first, effects)?;
                 initial
             }
             (None, None) => {
-                let message = format!("the dict has no key {} to add to", value::summary(&key));
-                return Err(Fault::new(FaultCode::KeyMissing, message));
+                let message = format!("the dict has no key {} to add to", value::summary(key));
+                return Err(Fault::new(FaultCode::KeyMissing, message).into());
             }
         };
         value::write_int(effects.result(), old);
@@ -158,16 +166,15 @@ impl DictObject {
         &mut self,
         place: Place,
         key: &[u8],
-        value: &[u8],
+        value: Raw<'_>,
         effects: &mut Effects<'_>,
-    ) -> Result<(), Fault> {
-        if !place.is_taken() {
-            return self.add(place, key, value, effects);
-        }
-        let cell = effects.cell_of(value)?;
+    ) -> Result<(), Box<Fault>> {
+        let Some(held) = self.pairs.get_mut(place) else {
+            return self.add(place, key, value.bytes(), effects);
+        };
+        let old = effects.replace(held, value)?;
         self.refers |= effects.proxies;
-        let (Ok(unused) | Err(unused)) = self.pairs.replace(place, cell);
-        effects.discard(unused);
+        effects.let_go(old);
         Ok(())
     }
 
@@ -178,7 +185,7 @@ impl DictObject {
         key: &[u8],
         value: &[u8],
         effects: &mut Effects<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Box<Fault>> {
         let value = effects.cell_of(value)?;
         let key = match effects.cell_of(key) {
             Ok(key) => key,
@@ -201,7 +208,7 @@ impl DictObject {
     }
 
     /// Inserts pairs, all or none.
-    pub(super) fn insert_all(&mut self, pairs: Pairs<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn insert_all(&mut self, pairs: Pairs<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let values = effects.cells(pairs.iter().map(|(_, value)| value))?;
         let keys = match Self::keys(pairs, effects) {
             Ok(keys) => keys,
@@ -229,10 +236,11 @@ impl DictObject {
     }
 
     /// Makes cells of the keys of pairs, all or none.
-    pub(super) fn keys(pairs: Pairs<'_>, effects: &mut Effects<'_>) -> Result<Vec<Cell>, Fault> {
+    pub(super) fn keys(pairs: Pairs<'_>, effects: &mut Effects<'_>) -> Result<Vec<Cell>, Box<Fault>> {
         let mut keys = Vec::with_capacity(pairs.len());
         for (key, _) in pairs.iter() {
-            match canonical(key).and_then(|key| effects.cell_of(&key)) {
+            let mut other = Vec::new();
+            match canonical(key, &mut other).and_then(|key| effects.cell_of(key)) {
                 Ok(key) => keys.push(key),
                 Err(fault) => {
                     effects.discard_all(keys);

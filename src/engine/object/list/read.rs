@@ -38,18 +38,20 @@ impl ListObject {
         value::write_bool(effects.result(), found);
     }
 
-    pub(super) fn get(&self, index: i64, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    #[expect(clippy::inline_always, reason = "one of the operations that most calls ask for")]
+    #[inline(always)]
+    pub(super) fn get(&self, index: i64, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let cell = &self.items[self.position(index)?];
         effects.room(cell.reply_bytes())?;
         effects.copy_out(cell);
         Ok(())
     }
 
-    pub(super) fn slice(&self, start: i64, stop: Option<i64>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn slice(&self, start: i64, stop: Option<i64>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         self.write_range(range(start, stop, self.items.len()), effects)
     }
 
-    pub(super) fn copy(&self, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn copy(&self, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let items = effects.duplicates(self.items.iter(), 1)?;
         effects.create(Contents::List(Self {
             items,
@@ -58,7 +60,7 @@ impl ListObject {
         }))
     }
 
-    pub(super) fn chunk(&self, start: u64, items_max: u64, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn chunk(&self, start: u64, items_max: u64, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let len = self.items.len();
         let start = usize::try_from(start).unwrap_or(len).min(len);
         let items_max = usize::try_from(items_max)
@@ -74,13 +76,13 @@ impl ListObject {
         self.write_range(start..start + count, effects)
     }
 
-    pub(super) fn snapshot(&self, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn snapshot(&self, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         value::write_list_header(effects.result(), 2);
         value::write_uint(effects.result(), self.version);
         self.write_range(0..self.items.len(), effects)
     }
 
-    pub(super) fn write_range(&self, range: Range<usize>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn write_range(&self, range: Range<usize>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let bytes: usize = self.items.range(range.clone()).map(Cell::reply_bytes).sum();
         effects.room(bytes + HEADER_BYTES_MAX)?;
         value::write_list_header(effects.result(), range.len());

@@ -9,27 +9,29 @@ use byproxy_proto::value::{self, Raw};
 use std::collections::VecDeque;
 
 impl ListObject {
-    pub(super) fn append(&mut self, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    #[expect(clippy::inline_always, reason = "one of the operations that most calls ask for")]
+    #[inline(always)]
+    pub(super) fn append(&mut self, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let cell = effects.cell(item)?;
         self.items.push_back(cell);
         self.changed(effects);
         Ok(())
     }
 
-    pub(super) fn extend(&mut self, items: Items<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn extend(&mut self, items: Items<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         self.items.extend(effects.cells(items.iter())?);
         self.changed(effects);
         Ok(())
     }
 
-    pub(super) fn insert(&mut self, index: i64, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn insert(&mut self, index: i64, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let cell = effects.cell(item)?;
         self.items.insert(clamp(index, self.items.len()), cell);
         self.changed(effects);
         Ok(())
     }
 
-    pub(super) fn pop(&mut self, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn pop(&mut self, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let Some(last) = self.items.back() else {
             value::write_none(effects.result());
             return Ok(());
@@ -42,7 +44,7 @@ impl ListObject {
         Ok(())
     }
 
-    pub(super) fn pop_at(&mut self, index: i64, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn pop_at(&mut self, index: i64, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let index = self.position(index)?;
         effects.room(self.items[index].reply_bytes())?;
         if let Some(cell) = self.items.remove(index) {
@@ -75,15 +77,15 @@ impl ListObject {
         self.changed(effects);
     }
 
-    pub(super) fn set(&mut self, index: i64, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn set(&mut self, index: i64, item: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let index = self.position(index)?;
-        let cell = effects.cell(item)?;
-        effects.discard(std::mem::replace(&mut self.items[index], cell));
+        let old = effects.replace(&mut self.items[index], item)?;
+        effects.let_go(old);
         self.changed(effects);
         Ok(())
     }
 
-    pub(super) fn delete(&mut self, index: i64, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn delete(&mut self, index: i64, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let index = self.position(index)?;
         if let Some(cell) = self.items.remove(index) {
             effects.discard(cell);
@@ -98,7 +100,7 @@ impl ListObject {
         stop: Option<i64>,
         items: Items<'_>,
         effects: &mut Effects<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Box<Fault>> {
         let cells = effects.cells(items.iter())?;
         let range = range(start, stop, self.items.len());
         let tail = self.items.split_off(range.end);
@@ -120,7 +122,7 @@ impl ListObject {
         self.changed(effects);
     }
 
-    pub(super) fn repeat(&mut self, times: i64, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn repeat(&mut self, times: i64, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let Some(more) = u64::try_from(times).ok().and_then(|times| times.checked_sub(1)) else {
             self.clear(effects);
             return Ok(());
@@ -137,12 +139,12 @@ impl ListObject {
         expected: Raw<'_>,
         item: Raw<'_>,
         effects: &mut Effects<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Box<Fault>> {
         let index = self.position(index)?;
         let same = self.items[index].bytes() == expected.bytes();
         if same {
-            let cell = effects.cell(item)?;
-            effects.discard(std::mem::replace(&mut self.items[index], cell));
+            let old = effects.replace(&mut self.items[index], item)?;
+            effects.let_go(old);
             self.version += 1;
             self.refers |= effects.proxies;
         }
@@ -156,7 +158,7 @@ impl ListObject {
         delta: i128,
         bounds: std::ops::RangeInclusive<i128>,
         effects: &mut Effects<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Box<Fault>> {
         let index = self.position(index)?;
         let old = effects.add_to(&mut self.items[index], delta, &bounds)?;
         self.version += 1;
@@ -164,7 +166,12 @@ impl ListObject {
         Ok(())
     }
 
-    pub(super) fn replace(&mut self, version: u64, items: Items<'_>, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn replace(
+        &mut self,
+        version: u64,
+        items: Items<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<(), Box<Fault>> {
         let same = self.version == version;
         if same {
             let cells = VecDeque::from(effects.cells(items.iter())?);
@@ -177,6 +184,7 @@ impl ListObject {
     }
 
     /// Ends an operation that changed something and has no result; arguments with proxies may have come in.
+    #[inline]
     pub(super) fn changed(&mut self, effects: &mut Effects<'_>) {
         self.version += 1;
         self.refers |= effects.proxies;

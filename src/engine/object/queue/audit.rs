@@ -14,7 +14,7 @@ const REST_BYTES_MAX: usize = 256;
 impl QueueObject {
     /// Writes the books: `accepted = committed + in_flight + waiting + discarded` holds in every answer. Each consumer that is there is
     /// `[pid, session, committed, in_flight, owed]`, each of the last that are gone `[pid, session, committed, returned]`.
-    pub(super) fn audit(&self, effects: &mut Effects<'_>) -> Result<(), Fault> {
+    pub(super) fn audit(&self, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let lines = self.books.consumers().len() + self.books.departed().len();
         effects.room(REST_BYTES_MAX + lines * LINE_BYTES_MAX)?;
         let out = effects.result();
