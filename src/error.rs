@@ -42,10 +42,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The server, or this process's session with it, has ended. Nothing on it works any more; make a new manager.
-    #[error("the server is gone: {0}")]
+    #[error("the server is gone: {0}; connect again or make a new manager")]
     Gone(String),
     /// The call changed something and the connection ended before its reply: it may or may not have happened. It was tried once.
-    #[error("the connection ended before the reply, so {operation} may or may not have happened: {reason}")]
+    #[error(
+        "the connection ended before the reply, so {operation} may or may not have happened: {reason}; look at the object before you \
+         repeat it"
+    )]
     OutcomeUnknown {
         /// The call's name.
         operation: &'static str,
@@ -53,9 +56,7 @@ pub enum Error {
         reason: String,
     },
     /// Nothing listens at the address, or it can't be reached.
-    #[error(
-        "can't connect to {address}: {source} (is the server running? start one with `byproxy serve --listen {address}`)"
-    )]
+    #[error("can't connect to {address}: {source}{}", hint(address, source))]
     Connect {
         /// The address that was tried.
         address: Address,
@@ -114,7 +115,9 @@ pub enum Error {
     #[error("{0}")]
     Deadlock(String),
     /// Consumers died before they said `task_done` for this many items.
-    #[error("consumers died before they said task_done for {0} items")]
+    #[error(
+        "consumers died before they called task_done for {0} items; put those again if need be, and call task_done for each of them"
+    )]
     WorkerDied(u64),
     /// The operation does not fit the object's state: releasing a free lock, one `task_done` too many.
     #[error("{0}")]
@@ -229,7 +232,7 @@ impl fmt::Display for WrongType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "wrong type: {}; the value was {}",
+            "wrong type: {}; the value was {} (returned() gives it back, cast() opens the object as another type)",
             self.error,
             self.returned.shortened()
         )
@@ -247,6 +250,16 @@ impl std::error::Error for WrongType {}
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// What helps where nobody listens. Whoever refused us, or is no server of ours, is there already.
+fn hint(address: &Address, source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            format!(" (is the server running? start one with `byproxy serve --listen {address}`)")
+        }
+        _ => String::new(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Getting in: connecting, saying hello, and understanding what comes back.
 
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -166,9 +167,9 @@ impl Connector {
 
     fn error(&self, source: io::Error) -> Error {
         match self {
-            Self::Unix { address, .. } => Error::Connect {
+            Self::Unix { address, path } => Error::Connect {
                 address: address.clone(),
-                source,
+                source: no_socket(path).unwrap_or(source),
             },
             Self::Memory(_) => Error::Io {
                 context: "can't connect within the process",
@@ -176,6 +177,13 @@ impl Connector {
             },
         }
     }
+}
+
+/// What is wrong with a path that leads to something else than a socket: the system says the same of it as of a socket whose server is gone.
+fn no_socket(path: &Path) -> Option<io::Error> {
+    let kind = path.metadata().ok()?.file_type();
+    let message = "what is there is no socket: give the path that a server listens on";
+    (!kind.is_socket()).then(|| io::Error::new(ErrorKind::InvalidInput, message))
 }
 
 /// Says hello and waits for the welcome, or for the reason why not.
@@ -242,6 +250,6 @@ fn read_welcome(body: &[u8]) -> io::Result<Result<Welcomed>> {
 fn stranger(error: FrameError) -> io::Error {
     io::Error::new(
         ErrorKind::InvalidData,
-        format!("what answers there does not speak byproxy's protocol: {error}"),
+        format!("what answers there does not speak byproxy's protocol ({error}): give the address of a byproxy server"),
     )
 }

@@ -184,8 +184,7 @@ impl Remote {
     fn check_alive(&self) -> Result<()> {
         if !self.birth.is_here() {
             return Err(Error::Gone(
-                "this process was forked from the one that connected; a connection can't be shared, so connect again"
-                    .to_owned(),
+                "this process was forked from the one that connected, and a connection can't be shared".to_owned(),
             ));
         }
         if self.gone.load(Ordering::Acquire) {

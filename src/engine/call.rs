@@ -116,7 +116,7 @@ impl Engine {
         let limit = self.settings().limits.bytes;
         if len + handed > limit {
             let message = format!(
-                "a value of {len} bytes and {} proxies is over the limit of {limit}",
+                "a value of {len} bytes and {} proxies is over the limit of {limit}; split it, or keep it in several elements",
                 taken.len()
             );
             return Err(Fault::new(FaultCode::TooLarge, message).into());
@@ -279,7 +279,13 @@ impl Engine {
 fn not_checked(error: DecodeError, depth: u32) -> Fault {
     match error.kind() {
         DecodeErrorKind::TooDeep { .. } => {
-            let message = format!("a value nests deeper than {depth} levels");
+            let message = format!(
+                "a value nests deeper than {depth} levels: make it flatter, or keep its inner parts in objects of their own"
+            );
+            Fault::new(FaultCode::TooLarge, message)
+        }
+        DecodeErrorKind::TooLarge { .. } => {
+            let message = format!("{error}; split it, or keep it in several elements");
             Fault::new(FaultCode::TooLarge, message)
         }
         _ => error.into(),

@@ -160,7 +160,10 @@ impl Engine {
             return Ok(slot);
         }
         out.dropped.push(slot.id);
-        let message = format!("the name `{name}` belongs to a {}, not a {kind}", slot.kind);
+        let message = format!(
+            "the name `{name}` belongs to a {}, not a {kind}: choose another name, or remove this one first",
+            slot.kind
+        );
         Err(Fault::new(FaultCode::NameTaken, message))
     }
 

@@ -134,7 +134,7 @@ impl Manager {
         if let Value::Proxy(token) = *opened {
             if token.kind != Kind::MEMORY {
                 let message = format!(
-                    "the name `{name}` belongs to a {}, and not to shared memory",
+                    "the name `{name}` belongs to a {}, and not to shared memory: choose another name, or remove this one first",
                     token.kind
                 );
                 return Err(Error::NameTaken(message));

@@ -279,7 +279,9 @@ impl Manager {
         // The answer holds a reference until the object has been printed.
         let opened = self.ask(Operation::Open, &(name,), codec::any)?;
         let Value::Proxy(token) = *opened else {
-            return Err(Error::NoSuchObject(format!("no object has the name `{name}`")));
+            return Err(Error::NoSuchObject(format!(
+                "none has the name `{name}`; names() lists those that there are"
+            )));
         };
         let sent = &(SHOWN_BYTES_MAX,);
         codec::call_object(

@@ -101,10 +101,19 @@ fn index_in(index: i64, length: usize) -> Result<usize> {
 
 #[cold]
 fn out_of_range(index: i64, length: usize) -> Error {
-    Error::IndexOutOfRange(format!("index {index} is outside an array of {length} elements"))
+    let from_end = match length {
+        0 => String::new(),
+        _ => format!(": use 0 to {}, or -1 to -{length} from the end", length - 1),
+    };
+    Error::IndexOutOfRange(format!(
+        "index {index} is outside an array of {length} elements{from_end}"
+    ))
 }
 
 #[cold]
 fn overflow<T>() -> Error {
-    Error::Overflow(format!("the result leaves the bounds of {}", type_name::<T>()))
+    Error::Overflow(format!(
+        "the result leaves the bounds of {}: nothing was changed; use a larger type",
+        type_name::<T>()
+    ))
 }

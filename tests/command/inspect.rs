@@ -60,7 +60,10 @@ fn what_is_not_there_is_an_error_that_says_so() {
     let address = server.address().to_owned();
     let Ended { code, out, err } = run(&["show", &address, "nothing"]);
     assert_eq!((code, out.as_str()), (Some(1), ""));
-    assert!(err.starts_with("byproxy: ") && err.contains("nothing"), "{err}");
+    assert!(
+        err.starts_with("byproxy: ") && err.contains("`nothing`") && err.contains(&format!("`byproxy ls {address}`")),
+        "{err}"
+    );
 
     server.kill();
     for arguments in [

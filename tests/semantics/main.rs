@@ -12,6 +12,7 @@
 #[macro_use]
 mod support;
 
+mod advice;
 mod batch;
 mod dict;
 mod limits;

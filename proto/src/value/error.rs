@@ -30,7 +30,9 @@ pub enum EncodeError {
         limit: usize,
     },
     /// The value nests deeper than [`Limits::depth`](super::Limits::depth).
-    #[error("the value nests deeper than {limit} levels")]
+    #[error(
+        "the value nests deeper than {limit} levels: make it flatter, or keep its inner parts in objects of their own"
+    )]
     TooDeep {
         /// The limit, in levels.
         limit: u32,

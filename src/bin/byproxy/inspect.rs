@@ -37,8 +37,16 @@ pub(crate) fn ls(target: &Target) -> Result<()> {
 }
 
 pub(crate) fn show(named: &Named) -> Result<()> {
-    let manager = Manager::connect(&named.target.address)?;
-    print(&format!("{}\n", manager.show(&named.name)?))
+    let Named { target, name } = named;
+    let manager = Manager::connect(&target.address)?;
+    let contents = manager.show(name).map_err(|error| match error {
+        Error::NoSuchObject(_) => Error::NoSuchObject(format!(
+            "none has the name `{name}`; `byproxy ls {}` lists those that there are",
+            target.address
+        )),
+        other => other,
+    })?;
+    print(&format!("{contents}\n"))
 }
 
 /// Prints to standard output. A reader that left, as `head` does, has seen enough.

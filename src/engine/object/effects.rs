@@ -334,7 +334,11 @@ pub(crate) fn sum(old: i128, delta: i128, bounds: &RangeInclusive<i128>) -> Resu
     old.checked_add(delta)
         .filter(|sum| bounds.contains(sum))
         .ok_or_else(|| {
-            let message = format!("{old} + {delta} is outside {} to {}", bounds.start(), bounds.end());
+            let message = format!(
+                "{old} + {delta} is outside {} to {}: nothing was added; use a larger type of integer",
+                bounds.start(),
+                bounds.end()
+            );
             Fault::new(FaultCode::Overflow, message).into()
         })
 }
@@ -343,7 +347,8 @@ pub(crate) fn sum(old: i128, delta: i128, bounds: &RangeInclusive<i128>) -> Resu
 #[cold]
 fn no_addend(raw: Raw<'_>) -> Fault {
     if raw.type_name() == "int" {
-        let message = format!("{raw} is too large to be added to: sums are reckoned with 127 bits and a sign");
+        let message =
+            format!("{raw} is too large to be added to: sums are reckoned with 127 bits and a sign, so use modify");
         return Fault::new(FaultCode::Overflow, message);
     }
     let message = format!("only integers can be added to, and this is {}", raw.type_name());

@@ -205,11 +205,20 @@ impl ListObject {
         from_end(index, len)
             .and_then(|index| usize::try_from(index).ok())
             .filter(inside)
-            .ok_or_else(|| {
-                let message = format!("index {index} is outside the list of {len} items");
-                Fault::new(FaultCode::IndexOutOfRange, message).into()
-            })
+            .ok_or_else(|| outside(index, len).into())
     }
+}
+
+#[cold]
+fn outside(index: i64, len: usize) -> Fault {
+    let message = match len {
+        0 => format!("index {index} is outside the list, which is empty: append an item first"),
+        _ => format!(
+            "index {index} is outside the list of {len} items: use 0 to {}, or -1 to -{len} from the end",
+            len - 1
+        ),
+    };
+    Fault::new(FaultCode::IndexOutOfRange, message)
 }
 
 /// What the engine asks of every object.

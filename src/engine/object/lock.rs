@@ -166,7 +166,7 @@ impl LockObject {
     fn release(&mut self, context: &mut Context<'_>, token: Option<u64>) -> Result<(), Box<Fault>> {
         let holding = self
             .holding
-            .ok_or_else(|| misuse("released a lock that nobody holds"))?;
+            .ok_or_else(|| misuse("released a lock that nobody holds: acquire it first, and release it once; dropping its guard releases it"))?;
         if token.is_some_and(|token| token != holding.token) && !cfg!(canary = "release_ignores_token") {
             return Err(overtaken().into());
         }

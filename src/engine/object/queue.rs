@@ -382,7 +382,7 @@ impl QueueObject {
     }
 
     fn task_done(&mut self, context: &mut Context<'_>, session: SessionId) -> Result<(), Box<Fault>> {
-        let too_many = |_| misuse("task_done was called more often than items were put");
+        let too_many = |_| misuse("task_done was called more often than items were put: call it once for each");
         let lent = || self.deliveries.lent_to(session) as u64;
         self.books.task_done(session, lent).map_err(too_many)?;
         self.settle_joiners(context);

@@ -153,7 +153,10 @@ impl DictObject {
                 initial
             }
             (None, None) => {
-                let message = format!("the dict has no key {} to add to", value::summary(key));
+                let message = format!(
+                    "the dict has no key {} to add to: insert it first, or use fetch_add_from",
+                    value::summary(key)
+                );
                 return Err(Fault::new(FaultCode::KeyMissing, message).into());
             }
         };
