@@ -101,6 +101,9 @@ impl Builder {
 
     /// Where to listen. Unless it is given, the server listens in a new directory that only this user can enter, and removes it at its end.
     ///
+    /// The last directory of the path is made, for this user only, if it is not there; one that is there must be this user's own, and
+    /// nobody else may write to it. A server that is killed leaves its socket and the `.lock` file beside it, which the next one takes over.
+    ///
     /// # Examples
     ///
     /// ```

@@ -7,6 +7,7 @@ mod examples;
 mod facts;
 mod layers;
 mod nouns;
+mod promises;
 mod source;
 mod specification;
 mod text;

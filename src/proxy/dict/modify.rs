@@ -52,8 +52,9 @@ impl<K: Element, V: Element> DictProxy<K, V> {
 
     /// Replaces a key's value if it equals an expected one, and tells whether it did.
     ///
-    /// Equal means the same bytes, so that a NaN equals itself, or `==` on this side; a key that is not there equals nothing, see [`try_insert`](Self::try_insert). One round trip if the
-    /// value was written as the expected one is, else up to three. Python: none
+    /// Equal means the same bytes, so that a NaN equals itself, or `==` on this side; a key that is not there equals nothing, see
+    /// [`try_insert`](Self::try_insert). One round trip if the value was written as the expected one is, else up to three, and two more
+    /// each time another process was faster. Python: none
     ///
     /// # Examples
     ///
@@ -80,7 +81,8 @@ impl<K: Element, V: Element> DictProxy<K, V> {
 
     /// Removes a key if its value equals an expected one, and tells whether it did.
     ///
-    /// Equal means the same bytes, or `==` on this side. One round trip if the value was written as the expected one is, else up to three. Python: none
+    /// Equal means the same bytes, or `==` on this side. One round trip if the value was written as the expected one is, else up to three, and two
+    /// more each time another process was faster. Python: none
     ///
     /// # Examples
     ///

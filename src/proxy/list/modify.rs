@@ -78,8 +78,8 @@ impl<T: Element> ListProxy<T> {
 
     /// Replaces the item at an index if it equals an expected one, and tells whether it did.
     ///
-    /// Equal means the same bytes, so that a NaN equals itself, or `==` on this side. One round trip if the item was written as the expected one is, else up to three.
-    /// Python: none
+    /// Equal means the same bytes, so that a NaN equals itself, or `==` on this side. One round trip if the item was written as the
+    /// expected one is, else up to three, and two more each time another process was faster. Python: none
     ///
     /// # Errors
     /// [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
