@@ -43,7 +43,9 @@ calls! {
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
     /// let lock = manager.lock()?;
-    /// assert!(!manager.call(lock.calls().locked())?);
+    /// lock.acquire()?.leak()?;
+    /// let (before, released, after) = manager.batch((lock.calls().locked(), lock.calls().release(), lock.calls().locked()));
+    /// assert_eq!((before?, released?, after?), (true, (), false));
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     LockCalls of LockProxy [] {

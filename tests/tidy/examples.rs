@@ -53,6 +53,31 @@ fn what_is_public_has_an_example() {
     }
 }
 
+/// The calls as values have no examples of their own, because the macro that makes them knows no arguments: their type's example has all.
+#[test]
+fn every_call_as_a_value_is_in_the_example_of_its_type() {
+    let mut found = 0;
+    for source in rust().iter().filter(|source| source.path.starts_with("src/proxy/")) {
+        let Some((_, table)) = source.text.split_once("\ncalls! {\n") else {
+            continue;
+        };
+        let (above, rows) = table.split_once("] {\n").expect("a table of calls has rows");
+        let rows = rows.split("\n}").next().unwrap_or_default();
+        let names = rows
+            .lines()
+            .filter_map(|line| line.strip_prefix("        fn ")?.split('(').next());
+        for name in names {
+            found += 1;
+            assert!(
+                above.contains(&format!(".{name}(")),
+                "{}: show `{name}` in the example above the table of calls",
+                source.path
+            );
+        }
+    }
+    assert!(found > 40, "only {found} calls as values: the search is broken");
+}
+
 #[test]
 fn examples_run() {
     let mut wrong = String::new();

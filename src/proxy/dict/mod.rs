@@ -48,10 +48,21 @@ calls! {
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
     /// let seats = manager.dict::<String, u32>()?;
-    /// let insert = seats.calls().insert("G101", 7);
+    /// let calls = seats.calls();
+    /// let changes = (
+    ///     calls.insert("G101", 7), calls.try_insert("G101", 9), calls.setdefault("G102", 3), calls.update([("G103", 1), ("G104", 2)]),
+    /// );
     /// assert!(seats.is_empty()?, "a call does nothing until it is made");
-    /// manager.call(insert)?;
-    /// assert_eq!(seats.get("G101")?, Some(7));
+    /// let (before, inserted, default, updated) = manager.batch(changes);
+    /// assert_eq!((before?, inserted?, default?, updated?), (None, false, 3, ()));
+    ///
+    /// let (len, left, known) = manager.batch((calls.len(), calls.get("G101"), calls.contains("G9")));
+    /// assert_eq!((len?, left?, known?), (4, Some(7), false));
+    ///
+    /// let takes = (calls.copy(), calls.pop("G101"), calls.popitem(), calls.delete("G102"), calls.clear());
+    /// let (copy, popped, last, deleted, cleared) = manager.batch(takes);
+    /// assert_eq!((popped?, last?, deleted?, cleared?), (Some(7), Some(("G104".to_owned(), 2)), true, ()));
+    /// assert_eq!((copy?.len()?, seats.len()?), (4, 0));
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     DictCalls of DictProxy [K, V] {

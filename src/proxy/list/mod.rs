@@ -2,6 +2,7 @@
 
 mod iter;
 mod modify;
+mod range;
 
 pub use iter::ListIter;
 
@@ -11,8 +12,9 @@ use crate::proxy::call::calls;
 use crate::proxy::element::{Element, Forms, IntoElement};
 use crate::proxy::proxy;
 use byproxy_proto::op::{Operation, Wait};
+use range::{start, stop};
 use serde::Serialize;
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
 
 proxy! {
     /// A shared list: the same items in every process that holds a proxy of it.
@@ -47,10 +49,23 @@ calls! {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let list = manager.list::<u32>()?;
-    /// let calls = [list.calls().append(1), list.calls().append(2), list.calls().reverse()];
-    /// calls.into_iter().try_for_each(|call| manager.call(call))?;
-    /// assert_eq!(list.to_vec()?, [2, 1]);
+    /// let list = manager.list_from::<u32>([5, 3])?;
+    /// let calls = list.calls();
+    /// let changes = [
+    ///     calls.append(1), calls.extend([4, 9]), calls.insert(0, 7), calls.set(0, 6), // 6, 5, 3, 1, 4, 9
+    ///     calls.sort(), calls.reverse(), calls.sort_descending(), calls.delete(0), // 6, 5, 4, 3, 1
+    ///     calls.set_slice(0..2, [8]), calls.delete_slice(2..), calls.repeat(2), // 8, 4, 8, 4
+    /// ];
+    /// manager.batch(Vec::from(changes)).into_iter().collect::<byproxy::Result<()>>()?;
+    ///
+    /// let looks = (calls.len(), calls.get(-1), calls.count(8), calls.contains(9), calls.index(4), calls.index_in(4, 2..), calls.slice(1..3));
+    /// let (len, last, eights, nine, first, second, middle) = manager.batch(looks);
+    /// assert_eq!((len?, last?, eights?, nine?, first?, second?, middle?), (4, 4, 2, false, Some(1), Some(3), vec![4, 8]));
+    ///
+    /// let takes = (calls.copy(), calls.pop(), calls.pop_at(0), calls.remove(8), calls.clear());
+    /// let (copy, last, first, removed, cleared) = manager.batch(takes);
+    /// assert_eq!((last?, first?, removed?, cleared?), (Some(4), 8, true, ()));
+    /// assert_eq!((copy?.len()?, list.len()?), (4, 0));
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     ListCalls of ListProxy [T] {
@@ -573,26 +588,5 @@ impl<T: Element> ListProxy<T> {
 
     fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
         codec::call(&self.handle, operation, Wait::TRY, sent, read)
-    }
-}
-
-/// The index that a range begins at.
-fn start(range: &impl RangeBounds<i64>) -> i64 {
-    match range.start_bound() {
-        Bound::Included(&index) => index,
-        // Behind the last item, whatever follows.
-        Bound::Excluded(&-1) => i64::MAX,
-        Bound::Excluded(&index) => index.saturating_add(1),
-        Bound::Unbounded => 0,
-    }
-}
-
-/// The index before which a range ends; nothing for the end of the list.
-fn stop(range: &impl RangeBounds<i64>) -> Option<i64> {
-    match range.end_bound() {
-        // The last item, or one that no list has: whatever follows.
-        Bound::Included(&(-1 | i64::MAX)) | Bound::Unbounded => None,
-        Bound::Included(&index) => Some(index + 1),
-        Bound::Excluded(&index) => Some(index),
     }
 }

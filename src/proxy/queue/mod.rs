@@ -58,8 +58,20 @@ calls! {
     ///
     /// ```
     /// # let manager = byproxy::Manager::embedded()?;
-    /// let queue = manager.queue::<u32>(3)?;
-    /// assert_eq!(manager.call(queue.calls().maxsize())?, 3);
+    /// let queue = manager.queue::<u32>(1)?;
+    /// let calls = queue.calls();
+    /// let (put, full, size, most) = manager.batch((calls.try_put(7), calls.try_put(8), calls.qsize(), calls.maxsize()));
+    /// put?;
+    /// assert!(matches!(full, Err(byproxy::Error::Full)));
+    /// assert_eq!((size?, most?), (1, 1));
+    ///
+    /// let (closed, refused) = manager.batch((calls.shutdown(), calls.try_put(9)));
+    /// closed?;
+    /// assert!(matches!(refused, Err(byproxy::Error::ShutDown)));
+    /// assert_eq!(queue.get()?, 7, "what is in it can still be had");
+    ///
+    /// let (done, discarded, books) = manager.batch((calls.task_done(), calls.shutdown_now(), calls.audit()));
+    /// assert_eq!((done?, discarded?, books?.committed), ((), (), 1));
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     QueueCalls of QueueProxy [T] {
