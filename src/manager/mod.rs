@@ -237,6 +237,8 @@ impl Manager {
     /// assert_eq!(manager.names()?, [("sold".to_owned(), "list".to_owned())]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "ls")]
+    #[doc(alias = "keys")]
     pub fn names(&self) -> Result<Vec<(String, String)>> {
         self.ask(Operation::Names, &list!(), codec::value)
     }
@@ -275,6 +277,8 @@ impl Manager {
     /// assert_eq!(manager.show("sold")?, "[1, 2]");
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "__str__")]
+    #[doc(alias = "print")]
     pub fn show(&self, name: &str) -> Result<String> {
         // The answer holds a reference until the object has been printed.
         let opened = self.ask(Operation::Open, &(name,), codec::any)?;

@@ -190,6 +190,7 @@ impl ChildFailed {
     ///     Ok(())
     /// }
     /// ```
+    #[doc(alias = "exitcode")]
     pub fn exit_code(&self) -> Option<i32> {
         self.exit_code
     }

@@ -106,6 +106,7 @@ impl Process {
     ///     Ok(())
     /// }
     /// ```
+    #[doc(alias = "start")]
     pub fn spawn<F, A, S>(function: F, arguments: A) -> Result<Self, SpawnError>
     where
         F: Target<A, S>,
@@ -160,6 +161,7 @@ impl Process {
     ///     Ok(())
     /// }
     /// ```
+    #[doc(alias = "wait")]
     pub fn join(&self) -> Result<(), ChildFailed> {
         self.child.verdict(self.child.end())
     }
@@ -187,6 +189,7 @@ impl Process {
     ///     Ok(())
     /// }
     /// ```
+    #[doc(alias = "wait_timeout")]
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool, ChildFailed> {
         match self.child.end_before(Instant::now().checked_add(timeout)) {
             Some(end) => self.child.verdict(end).map(|()| true),
@@ -212,6 +215,7 @@ impl Process {
     ///     Ok(())
     /// }
     /// ```
+    #[doc(alias = "SIGTERM")]
     pub fn terminate(&self) -> crate::Result<()> {
         self.signal(Signal::TERM)
     }
@@ -233,6 +237,7 @@ impl Process {
     ///     Ok(())
     /// }
     /// ```
+    #[doc(alias = "SIGKILL")]
     pub fn kill(&self) -> crate::Result<()> {
         self.signal(Signal::KILL)
     }
@@ -258,6 +263,7 @@ impl Process {
     ///     Ok(())
     /// }
     /// ```
+    #[doc(alias = "poll")]
     pub fn is_alive(&self) -> bool {
         self.child.try_end().is_none()
     }
@@ -278,6 +284,8 @@ impl Process {
     ///     Ok(())
     /// }
     /// ```
+    #[doc(alias = "exitcode")]
+    #[doc(alias = "returncode")]
     pub fn exit_code(&self) -> Option<i32> {
         self.child.try_end()?.exit_code
     }
@@ -294,6 +302,7 @@ impl Process {
     ///     Ok(())
     /// }
     /// ```
+    #[doc(alias = "ident")]
     pub fn pid(&self) -> u32 {
         self.child.pid()
     }
@@ -436,6 +445,7 @@ impl Builder {
     ///     Ok(())
     /// }
     /// ```
+    #[doc(alias = "start")]
     pub fn spawn<F, A, S>(&self, function: F, arguments: A) -> Result<Process, SpawnError>
     where
         F: Target<A, S>,

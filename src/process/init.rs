@@ -60,6 +60,7 @@ static LINK: Mutex<Option<UnixStream>> = Mutex::new(None);
 ///     Ok(())
 /// }
 /// ```
+#[doc(alias = "freeze_support")]
 pub fn init() {
     enter(Door::Main);
 }

@@ -56,6 +56,7 @@ pub use target::{Argument, Outcome, Target};
 /// ```
 /// assert!(byproxy::cpu_count() >= 1);
 /// ```
+#[doc(alias = "available_parallelism")]
 pub fn cpu_count() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

@@ -131,6 +131,7 @@ pub(super) fn next_lineage() -> String {
 ///     Ok(())
 /// }
 /// ```
+#[doc(alias = "current_process")]
 pub fn current() -> Current {
     match ROLE.get() {
         Some(Role::Child {
@@ -175,6 +176,7 @@ impl Current {
     /// ```
     /// assert_eq!(byproxy::process::current().pid(), std::process::id());
     /// ```
+    #[doc(alias = "ident")]
     pub fn pid(&self) -> u32 {
         std::process::id()
     }
@@ -195,6 +197,8 @@ impl Current {
     ///     Ok(())
     /// }
     /// ```
+    #[doc(alias = "parent_process")]
+    #[doc(alias = "getppid")]
     pub fn parent_pid(&self) -> Option<u32> {
         self.parent_pid
     }

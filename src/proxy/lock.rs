@@ -279,6 +279,8 @@ impl LockGuard {
     /// assert!(!lock.locked()?);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "unlock")]
+    #[doc(alias = "__exit__")]
     pub fn release(mut self) -> Result<()> {
         self.free()
     }

@@ -119,6 +119,7 @@ calls! {
         /// assert_eq!(list.to_vec()?, [1, 2, 3, 4]);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "push_front")]
         fn insert(index: i64, item: impl IntoElement<T>) -> () = ListInsert(index, item.form()) => codec::nothing;
 
         /// Removes and returns the last item; `None` if the list is empty.
@@ -173,6 +174,7 @@ calls! {
         /// assert!(!list.remove("z")?);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "discard")]
         fn remove(item: impl IntoElement<T>) -> bool = ListRemove(item.form()) => codec::value;
 
         /// Returns the index of the first item equal to this one; `None` if there is none.
@@ -235,6 +237,7 @@ calls! {
         /// assert_eq!(list.to_vec()?, [3, 2, 1]);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "reversed")]
         fn reverse() -> () = ListReverse() => codec::nothing;
 
         /// Sorts the list in place on the server, stably, smallest first.
@@ -251,6 +254,7 @@ calls! {
         /// assert_eq!(list.to_vec()?, [1, 2, 3]);
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "sorted")]
         fn sort() -> () = ListSort(false) => codec::nothing;
 
         /// Sorts the list in place on the server, stably, largest first.

@@ -149,6 +149,7 @@ calls! {
         /// assert!(queue.task_done().is_err(), "once too often");
         /// # Ok::<(), byproxy::Error>(())
         /// ```
+        #[doc(alias = "JoinableQueue")]
         fn task_done() -> () = QueueTaskDone() => codec::nothing;
 
         /// Ends the queue: no more items go in, and gets end when it is empty.
