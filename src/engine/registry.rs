@@ -194,7 +194,7 @@ impl Memory {
 fn full(bytes: u64, limit: u64) -> Fault {
     let message = format!(
         "the server's memory is full: {bytes} bytes more would exceed its limit of {limit}; clear or drop objects, or start it with a \
-         higher memory_bytes_max"
+         higher memory_bytes_max (--memory-max)"
     );
     Fault::new(FaultCode::TooLarge, message)
 }
