@@ -3,7 +3,6 @@
 use crate::support::{Client, NOTHING, Sent, Served, call, until};
 use byproxy::server::Limits;
 use byproxy_proto::op::Operation;
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 /// Makes a named list whose snapshot is about so many mebibytes long.
@@ -46,24 +45,26 @@ fn a_client_that_leaves_sixty_mebibytes_unread_harms_no_other() {
 }
 
 #[test]
-fn replies_to_many_calls_arrive_whole_and_in_order() {
-    let served = Served::with(Limits {
-        unread_bytes_max: 1 << 20,
-        ..Limits::default()
-    });
-    let mut client = served.client();
-    let list = big_list(&mut client, 1);
-    let mut writer = client.lane.0.try_clone().unwrap();
+fn requests_behind_unread_replies_are_left_until_those_are_read() {
+    let served = Served::start();
+    let mut other = served.client();
     let calls = 40u64;
-    let sender = std::thread::spawn(move || {
-        for number in 0..calls {
-            writer
-                .write_all(&call(1000 + number, Operation::ListGet, list, (0,)))
-                .unwrap();
-        }
-    });
-    // Unread replies beyond the limit hold the requests back; nothing is lost by it.
-    std::thread::sleep(Duration::from_millis(100));
+    let list = big_list(&mut other, 40);
+    let mut client = served.client();
+    client.call(Operation::Open, 0, ("big",)).unwrap();
+    // They are few bytes, so the server has them all at once. Each takes a mebibyte out of the list, and so tells that it was taken.
+    let requests: Vec<u8> = (0..calls)
+        .flat_map(|number| call(1000 + number, Operation::ListPop, list, NOTHING))
+        .collect();
+    client.lane.send(&requests);
+    // A reply is begun while at most 8 MiB lie unread; what the socket itself holds is not counted.
+    let mut taken = || calls - length(&mut other, list);
+    until("as many are taken as may be", || taken() >= 9);
+    std::thread::sleep(Duration::from_millis(300));
+    let now = taken();
+    assert!((9..=12).contains(&now), "{now} of {calls} calls were taken");
+
+    // Nothing is lost by it.
     for number in 0..calls {
         let Sent::Frame(body) = client.lane.receive() else {
             panic!("closed before reply {number}")
@@ -80,7 +81,13 @@ fn replies_to_many_calls_arrive_whole_and_in_order() {
         assert_eq!(answered, 1000 + number);
         assert!(result.len() > 1 << 20);
     }
-    sender.join().unwrap();
+    assert_eq!(taken(), calls);
+}
+
+/// How long a list is.
+fn length(client: &mut Client, list: u64) -> u64 {
+    let (result, _) = client.call(Operation::ListLen, list, NOTHING).unwrap();
+    byproxy_proto::value::from_slice(&result, &byproxy_proto::value::Limits::default()).unwrap()
 }
 
 #[test]

@@ -259,7 +259,7 @@ pub(crate) fn message(body: &[u8]) -> String {
 }
 
 /// Waits until something holds.
-pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < STUCK, "stuck: {what}");
