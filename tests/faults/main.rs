@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `BYPROXY_FAULTS_KILLS=2000` | the long form of the campaign |
 //! | `BYPROXY_FAULTS_OBJECTS=1000000` | the long form of the churn of objects |
+//! | `BYPROXY_FAULTS_ITEMS=10000000` | the long form of the calls on millions of items |
 //! | `BYPROXY_FAULTS_SEED=…` | the seed that a test printed |
 #![expect(clippy::print_stdout, reason = "measured times and skipped tests are printed")]
 
@@ -25,6 +26,7 @@ mod deliveries;
 mod frames;
 mod kill_points;
 mod locks;
+mod long_calls;
 mod measure;
 mod memory;
 mod objects;

@@ -1,0 +1,119 @@
+//! Calls that touch millions of items: they are worked off on the side, and other clients do not notice.
+//!
+//! `BYPROXY_FAULTS_ITEMS=10000000` is the long form.
+
+use crate::baseline::await_stats;
+use crate::watchdog::Watchdog;
+use byproxy::{ListProxy, Manager};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const ITEMS: u64 = 1_000_000;
+/// What one call brings: few enough for a frame.
+const AT_ONCE: u64 = 250_000;
+
+/// What a call of another client may take meanwhile: a scheduler's turns on a busy machine, but never a job.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Another client, which makes one call after the other on an object of its own.
+#[derive(Default)]
+struct Bystander {
+    calls: AtomicU64,
+    worst_nanoseconds: AtomicU64,
+    enough: AtomicBool,
+}
+
+impl Bystander {
+    fn call_on_and_on(&self, own: &ListProxy<u64>) {
+        while !self.enough.load(Ordering::Acquire) {
+            let start = Instant::now();
+            assert_eq!(own.get(0).unwrap(), 7);
+            let took = u64::try_from(start.elapsed().as_nanos()).unwrap();
+            self.worst_nanoseconds.fetch_max(took, Ordering::AcqRel);
+            self.calls.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Has something long done, and holds that calls were answered during all of it.
+    fn beside(&self, what: &str, long: impl FnOnce()) {
+        self.await_call();
+        self.worst_nanoseconds.store(0, Ordering::Release);
+        let calls = self.calls.load(Ordering::Acquire);
+        let start = Instant::now();
+        long();
+        let took = start.elapsed();
+        let calls = self.calls.load(Ordering::Acquire) - calls;
+        // The call that is under way may be the one that waited for all of it.
+        self.await_call();
+        let worst = Duration::from_nanos(self.worst_nanoseconds.load(Ordering::Acquire));
+        println!("{what} took {took:.1?}; {calls} calls of another client meanwhile, the longest {worst:.1?}");
+        assert!(
+            worst < ANSWERED_WITHIN && worst < took / 2 + ANSWERED_WITHIN / 5,
+            "{what} took {took:?}, and a call of another client {worst:?}"
+        );
+    }
+
+    /// Lets it go when the test ends, well or not.
+    fn until_dropped(&self) -> Enough<'_> {
+        Enough(self)
+    }
+
+    fn await_call(&self) {
+        let calls = self.calls.load(Ordering::Acquire);
+        while self.calls.load(Ordering::Acquire) < calls + 2 {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+}
+
+struct Enough<'a>(&'a Bystander);
+
+impl Drop for Enough<'_> {
+    fn drop(&mut self) {
+        self.0.enough.store(true, Ordering::Release);
+    }
+}
+
+/// Appends this many items, in runs that ascend: sorting them takes long enough, also where nothing is optimized.
+fn fill(list: &ListProxy<u64>, items: u64, watchdog: &Watchdog) {
+    for done in (0..items).step_by(usize::try_from(AT_ONCE).unwrap()) {
+        list.extend((0..AT_ONCE.min(items - done)).map(|n| n * 100 + done % 89))
+            .unwrap();
+        watchdog.progress();
+    }
+}
+
+on_each_transport! {
+    fn a_sort_a_copy_and_the_end_of_millions_leave_others_alone(transport) {
+        let watchdog = Watchdog::with_limit(Duration::from_mins(2));
+        let items = std::env::var("BYPROXY_FAULTS_ITEMS")
+            .ok()
+            .map_or(ITEMS, |items| items.parse().unwrap());
+        // With one worker, whatever holds it up holds up everybody.
+        let server = transport.serve(&["--workers", "1"]);
+        let manager = Manager::connect(server.address()).unwrap();
+        let other = Manager::connect(server.address()).unwrap();
+        let own = other.list_from([7u64]).unwrap();
+        let list = manager.list::<u64>().unwrap();
+        fill(&list, items, &watchdog);
+        let before = manager.stats().unwrap();
+
+        let bystander = Bystander::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| bystander.call_on_and_on(&own));
+            let _enough = bystander.until_dropped();
+            bystander.beside("sort", || list.sort().unwrap());
+            watchdog.progress();
+            let mut copy = None;
+            bystander.beside("copy", || copy = Some(list.copy().unwrap()));
+            watchdog.progress();
+            assert_eq!(copy.as_ref().unwrap().len().unwrap(), items);
+            bystander.beside("drop", || {
+                drop(copy);
+                await_stats(&manager, "without the copy", |counts| *counts == before);
+            });
+        });
+        let top = AT_ONCE.min(items) * 100 - 100;
+        assert!(list.len().unwrap() == items && list.get(0).unwrap() < 100 && list.get(-1).unwrap() >= top);
+    }
+}
