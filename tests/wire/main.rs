@@ -13,3 +13,4 @@ mod ring;
 mod rings;
 mod session;
 mod support;
+mod users;
