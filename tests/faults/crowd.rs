@@ -61,7 +61,7 @@ fn ten_thousand_waiters_are_woken_one_by_one_and_all_at_once() {
     let limits = getrlimit(Resource::Nofile);
     if limits.maximum.is_some_and(|maximum| maximum < DESCRIPTORS as u64) {
         println!(
-            "SKIPPED: ten_thousand_waiters_are_woken_one_by_one_and_all_at_once: a process may have {limits:?} descriptors"
+            "SKIPPED (too few descriptors are allowed): ten_thousand_waiters_are_woken_one_by_one_and_all_at_once: {limits:?}"
         );
         return;
     }

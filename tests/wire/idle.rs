@@ -8,7 +8,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 const SESSIONS: usize = 20;
-const CONNECTIONS: usize = 10_000;
+/// As many as a server allows, of which the test itself has two.
+const CONNECTIONS: usize = 10_000 - 2;
+/// What else a process needs descriptors for.
+const OTHER_DESCRIPTORS: usize = 200;
 
 #[test]
 fn an_idle_server_never_wakes() {
@@ -62,6 +65,13 @@ fn ten_thousand_idle_connections_cost_little_and_disturb_nobody() {
         "idle::ten_thousand_idle_connections_cost_little_and_disturb_nobody",
         || {
             let connections = raise_descriptors();
+            if connections < CONNECTIONS {
+                let test = "ten_thousand_idle_connections_cost_little_and_disturb_nobody";
+                println!("SKIPPED (too few descriptors are allowed): {test}: only {connections} are held");
+            }
+            if connections < 4 * SESSIONS {
+                return;
+            }
             let served = Served::start();
             let mut active = served.client();
             active.ping();
@@ -132,8 +142,8 @@ fn raise_descriptors() -> usize {
     .unwrap();
     let most = limit
         .maximum
-        .map_or(CONNECTIONS, |most| usize::try_from(most).unwrap_or(CONNECTIONS));
-    CONNECTIONS.min(most - 200) - 2
+        .map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    CONNECTIONS.min(most.saturating_sub(OTHER_DESCRIPTORS))
 }
 
 fn resident() -> usize {
