@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use byproxy::process::SpawnError;
-use byproxy::{Process, active_children};
+use byproxy::{Manager, Process, active_children};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -31,6 +31,7 @@ const CASES: &[(&str, fn())] = &[
     ("ignored_child_signals", ignored_child_signals),
     ("replaced_program", replaced_program),
     ("marker_without_order", marker_without_order),
+    ("embedded_manager_alone", embedded_manager_alone),
 ];
 
 fn main() -> ExitCode {
@@ -388,4 +389,23 @@ fn marker_without_order() {
     let output = run(Stdio::from(std::os::fd::OwnedFd::from(far)));
     assert_eq!(output.status.code(), Some(70));
     assert!(String::from_utf8_lossy(&output.stderr).contains("does not carry an order"));
+}
+
+/// A manager in this process has neither a socket nor a thread, also while a call waits.
+fn embedded_manager_alone() {
+    let count = |what: &str| fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
+    let (descriptors, threads) = (count("fd"), count("task"));
+    let manager = Manager::embedded().unwrap();
+    let queue = manager.queue::<u64>(0).unwrap();
+    thread::scope(|scope| {
+        let getter = scope.spawn(|| queue.get().unwrap());
+        while manager.stats().unwrap().waiters == 0 {
+            thread::yield_now();
+        }
+        assert_eq!(count("fd"), descriptors, "no descriptor is open for it");
+        assert_eq!(count("task"), threads + 1, "the one that waits is ours");
+        queue.put(7).unwrap();
+        assert_eq!(getter.join().unwrap(), 7);
+    });
+    assert_eq!(count("fd"), descriptors);
 }
