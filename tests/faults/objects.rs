@@ -5,11 +5,15 @@
 
 use crate::baseline::{Baseline, await_waiters};
 use crate::processes::{freeze, thaw};
+use crate::record::{self, Record};
 use crate::status::{Doing, Publisher};
 use crate::victim::{Morgue, victim};
 use crate::watchdog::Watchdog;
+use byproxy::process::SpawnError;
 use byproxy::{DictProxy, ListProxy, Manager, Process, QueueProxy};
+use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Creates 50 lists with contents, publishes how many objects there are now, and stays.
 fn creator(status: PathBuf, address: String, stop: QueueProxy<u64>) -> byproxy::Result<()> {
@@ -136,6 +140,53 @@ on_each_transport! {
             child.join().unwrap();
         }
         baseline.await_return();
+    }
+}
+
+on_each_transport! {
+    fn an_argument_goes_with_a_child_that_dies_before_it_has_it(transport) {
+        let _watchdog = Watchdog::new();
+        let manager = transport.start();
+        let morgue = Morgue::new();
+        let baseline = Baseline::of(&manager);
+        let objects = manager.stats().unwrap().objects;
+        let list = || manager.list_from([1u64, 2, 3]).unwrap();
+        // The child gets as far as its own reference to the list, or not even there.
+        let spawns: [&(dyn Fn(Endless) -> Result<Process, SpawnError> + Sync); 2] = [
+            &|endless| Process::spawn(|_: ListProxy<u64>, _: Endless| (), (list(), endless)),
+            &|endless| Process::spawn(|_: Endless, _: ListProxy<u64>| (), (endless, list())),
+        ];
+        for spawn in spawns {
+            let file = morgue.file();
+            std::thread::scope(|scope| {
+                let spawning = scope.spawn(|| spawn(Endless(file.clone())));
+                let child = loop {
+                    if let [pid] = record::read(&file)[..] {
+                        break Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                };
+                assert_eq!(manager.stats().unwrap().objects, objects + 1, "kept for the child");
+                kill_process(child, Signal::KILL).unwrap();
+                let failed = spawning.join().unwrap().unwrap_err();
+                assert!(matches!(&failed, SpawnError::ChildFailed(end) if end.exit_code() == Some(-9)), "{failed}");
+            });
+            baseline.await_return();
+        }
+    }
+}
+
+/// An argument that nobody comes to the end of reading, after writing down which process it is that tries.
+#[derive(serde::Serialize)]
+#[serde(transparent)]
+struct Endless(PathBuf);
+
+impl<'de> serde::Deserialize<'de> for Endless {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Record::open(&PathBuf::deserialize(deserializer)?).push(&[std::process::id().into()]);
+        loop {
+            std::thread::park();
+        }
     }
 }
 
