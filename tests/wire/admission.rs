@@ -80,3 +80,19 @@ fn too_many_lanes_are_told_so() {
     assert!(third.expect_refusal().starts_with("TooMany:"));
     client.ping();
 }
+
+#[test]
+fn a_server_allows_what_is_documented() {
+    let limits = Limits::default();
+    assert_eq!(limits.frame_bytes_max, 64 << 20);
+    assert_eq!(byproxy_proto::frame::HANDSHAKE_BYTES_MAX, 512);
+    assert_eq!(limits.hello_wait, Duration::from_secs(10));
+    assert_eq!(limits.stuck_wait, Duration::from_secs(30));
+    assert_eq!(limits.unread_bytes_max, 8 << 20);
+    assert_eq!((limits.connections_max, limits.strangers_max), (10_000, 128));
+    assert_eq!(
+        limits.lanes_max,
+        1024 + 64,
+        "so many calls may wait, beside those that do not"
+    );
+}

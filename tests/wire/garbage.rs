@@ -115,6 +115,34 @@ fn a_prefix_over_the_limit_is_refused_before_any_of_it_is_waited_for() {
 }
 
 #[test]
+fn a_frame_of_64_mib_is_taken_and_one_byte_more_is_refused() {
+    let served = Served::start();
+    let mut client = served.client();
+    let list = client.new_list(None);
+    let frame = |length: usize| call(100, Operation::ListCount, list, ("x".repeat(length),));
+    let (prefix, most) = (byproxy_proto::frame::PREFIX_BYTES, 64 << 20);
+    // A text of half that size takes as many bytes to say how long it is.
+    let around = frame(most / 2).len() - most / 2;
+    let mut bytes = frame(most - (around - prefix));
+    assert_eq!(bytes.len(), prefix + most);
+    client.lane.send(&bytes);
+    // The value in it is too large to be kept, which is the call's own affair.
+    let Sent::Frame(body) = client.lane.receive() else {
+        panic!("a frame as large as allowed ended the session")
+    };
+    println!("{:.200}", crate::support::message(&body));
+    client.ping();
+
+    bytes.push(b'x');
+    let longer = u32::try_from(most + 1).unwrap();
+    bytes[..prefix].copy_from_slice(&longer.to_le_bytes());
+    // It may be refused, and the connection closed, before all of it is sent.
+    let _ = std::io::Write::write_all(&mut client.lane.0, &bytes);
+    assert!(client.lane.expect_refusal().starts_with("TooLarge:"));
+    client.control.expect_end();
+}
+
+#[test]
 fn a_long_prefix_costs_no_more_than_was_sent() {
     let served = Served::start();
     let mut clients: Vec<_> = (0..40).map(|_| served.client()).collect();
