@@ -1,5 +1,6 @@
 //! A client against a live server, over a socket and within the process.
 
+mod forks;
 mod odd_servers;
 
 use std::thread::JoinHandle;
@@ -518,24 +519,19 @@ fn a_closed_session_answers_gone_and_wakes_who_waits() {
 }
 
 #[test]
-fn a_forked_child_leaves_its_parents_session_alone() {
-    let served = Served::start();
-    let remote = served.connect();
-    let list = new_list(&remote);
-    let owner = std::cell::Cell::new(Some(remote));
-    let held = crate::sys::holds_in_fork(|| {
-        // The child's copy of the only owner: here it goes, as if the parent had let go.
-        let Some(remote) = owner.take() else { return false };
-        let gone = matches!(call(&remote, Operation::ListAppend, list, (1,)), Err(Error::Gone(_)));
-        remote.release(list);
-        remote.close();
-        gone && !remote.is_open()
-    });
-    assert!(held, "the child could use its parent's session");
-    let remote = owner.take().unwrap();
+fn a_session_allows_what_is_documented() {
+    let options = Options::default();
+    assert_eq!((options.call_lanes_max, options.wait_lanes_max), (64, 1024));
+    assert_eq!(options.connect_wait, Duration::from_secs(10));
     assert_eq!(
-        call(&remote, Operation::ListLen, list, NOTHING).unwrap().1,
-        Value::from(0)
+        options.call_timeout, None,
+        "a server may take its time unless somebody says otherwise"
+    );
+    let lanes_max = server::Limits::default().lanes_max;
+    assert_eq!(
+        lanes_max,
+        options.call_lanes_max + options.wait_lanes_max,
+        "both sides allow the same"
     );
 }
 
