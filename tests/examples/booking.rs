@@ -1,7 +1,12 @@
 //! `ticket_booking`: oversold without a lock, right under one, right and fast with `modify`.
 
-use crate::run;
 use crate::watchdog::Watchdog;
+use crate::{folder, run};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use std::fs::File;
+use std::io::Read as _;
+use std::process::{Command, Stdio};
 
 /// What the three phases say they booked and oversold.
 fn phases(out: &str) -> Vec<(u32, u32)> {
@@ -66,4 +71,35 @@ fn it_works_as_the_readme_says() {
             .any(|customer| out.contains(customer)),
         "{out}"
     );
+}
+
+#[test]
+fn a_terminal_shows_meanwhile_how_many_are_sold() {
+    let _watchdog = Watchdog::new();
+    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&screen).unwrap();
+    unlockpt(&screen).unwrap();
+    let name = ptsname(&screen, Vec::new()).unwrap();
+    let terminal = open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    let mut example = Command::new(folder().join("ticket_booking"))
+        .args(["--tickets", "200"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(terminal)
+        .spawn()
+        .unwrap();
+    // A terminal that everybody has closed ends in an error.
+    let (mut screen, mut shown, mut part) = (File::from(screen), Vec::new(), [0; 4096]);
+    while let Ok(read @ 1..) = screen.read(&mut part) {
+        shown.extend_from_slice(&part[..read]);
+    }
+    assert!(example.wait().unwrap().success());
+    let shown = String::from_utf8(shown).unwrap();
+    let counts: Vec<u32> = shown
+        .split("/200 sold")
+        .filter_map(|before| before.rsplit(' ').next()?.parse().ok())
+        .collect();
+    let between = counts.iter().filter(|count| (1..200).contains(*count)).count();
+    assert!(between >= 3, "{counts:?} in {shown:?}");
 }
