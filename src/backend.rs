@@ -91,6 +91,9 @@ pub(crate) struct Answer<'a> {
     pub(crate) result: &'a [u8],
 }
 
+/// Reads an answer. False if nothing came of that, not even an error that has what was to be read.
+pub(crate) type Reader<'a> = dyn FnMut(Answer<'_>) -> bool + 'a;
+
 /// What became of a descriptor that was given away.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shared {
@@ -111,14 +114,15 @@ pub(crate) trait Backend: Send + Sync + Debug {
     /// Makes one call and waits for its one reply, with room for its frames if they have to travel.
     ///
     /// `visit` sees a successful reply exactly once, on this thread, and nothing of this backend is locked meanwhile: it may make calls
-    /// and drop handles. Whatever the reply delivers is confirmed after `visit` has returned, and declined if it unwinds.
+    /// and drop handles. Whatever the reply delivers is confirmed after `visit` has returned, and declined if it could not be read or
+    /// `visit` unwinds.
     ///
     /// # Errors
     /// A fault comes back by [`Error::from_fault`]. A lost connection is [`Error::Gone`], or [`Error::OutcomeUnknown`] if the request
     /// may have reached the server and what it does may outlive the session. A request over the server's frame limit is [`Error::TooLarge`] and has
     /// not been sent. `visit` has not run in any of these cases, unless confirming a delivery failed: then what it saw is the server's
     /// again, and the caller throws it away.
-    fn call(&self, request: Request<'_>, frames: &mut Frames, visit: &mut dyn FnMut(Answer<'_>)) -> Result<(), Error>;
+    fn call(&self, request: Request<'_>, frames: &mut Frames, visit: &mut Reader<'_>) -> Result<(), Error>;
 
     /// Gives back one reference to an object. Never waits for an answer and never fails: a session that is over has none left.
     fn release(&self, object: u64);

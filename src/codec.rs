@@ -101,6 +101,7 @@ pub(crate) fn answer<R>(
             Some(Err(error)) => unread = Some(error),
             None => {}
         }
+        !matches!(&unread, Some(error) if loses_value(error))
     })?;
     match value {
         Some(value) => Ok(value),
@@ -147,7 +148,7 @@ pub(crate) fn content(bytes: &[u8]) -> Option<&[u8]> {
 
 /// Reads a reply that may be anything.
 pub(crate) fn any(bytes: &[u8]) -> Result<Returned> {
-    let value = value::from_slice(bytes, &RESULT_LIMITS).map_err(malformed)?;
+    let value = value::from_slice(bytes, &RESULT_LIMITS).map_err(unreadable)?;
     Ok(Returned {
         value,
         bytes: bytes.to_vec(),
@@ -349,7 +350,23 @@ fn unread(error: DecodeError, bytes: &[u8]) -> Error {
     }
     match any(bytes) {
         Ok(returned) => Error::WrongType(Box::new(WrongType::new(error, returned))),
-        Err(malformed) => malformed,
+        Err(error) => error,
+    }
+}
+
+/// Whether an error of reading says nothing of what was read, so that whoever gets it must not have taken it either.
+#[cold]
+fn loses_value(error: &Error) -> bool {
+    !matches!(error, Error::WrongType(_)) && !cfg!(canary = "unread_is_taken")
+}
+
+/// The error of bytes that can't even be read as any value.
+#[cold]
+fn unreadable(error: DecodeError) -> Error {
+    match error.kind() {
+        // Decoded it would occupy more than one value may: a part of it at a time does not.
+        DecodeErrorKind::TooLarge { .. } => Error::TooLarge(error.to_string()),
+        _ => malformed(error),
     }
 }
 

@@ -4,7 +4,7 @@
 //! out as a job. A caller that must wait parks until another thread's call posts its reply, or until its own deadline, when it tells
 //! the engine the time itself. A call answered at once allocates nothing here: outputs are a thread's own and keep their buffers.
 
-use crate::backend::{Answer, Backend, Frames, Request, Shared, thread_number};
+use crate::backend::{Answer, Backend, Frames, Reader, Request, Shared, thread_number};
 use crate::engine::{
     Call, Caller, Engine, LaneId, Outcome, Output, Outputs, Peer, Reply, ReplyRef, Resource, SessionId, Settings, Time,
 };
@@ -73,7 +73,7 @@ impl Embedded {
 
     /// Gives a reply to its reader, and confirms what it delivers.
     #[inline]
-    fn finish(&self, caller: Caller, reply: ReplyRef<'_>, visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
+    fn finish(&self, caller: Caller, reply: ReplyRef<'_>, visit: &mut Reader<'_>) -> Result<()> {
         match reply.outcome {
             Outcome::Fault(fault) => Err(Error::from_fault(fault.clone())),
             Outcome::Done { handed, result } if reply.delivers => {
@@ -82,8 +82,9 @@ impl Embedded {
                     caller,
                     number: reply.number,
                 };
-                visit(Answer { handed, result });
-                delivery.confirm();
+                if visit(Answer { handed, result }) {
+                    delivery.confirm();
+                }
                 Ok(())
             }
             Outcome::Done { handed, result } => {
@@ -95,13 +96,7 @@ impl Embedded {
 
     /// Waits for a reply, and gives it to its reader.
     #[cold]
-    fn finish_later(
-        &self,
-        caller: Caller,
-        number: u64,
-        deadline: Option<Time>,
-        visit: &mut dyn FnMut(Answer<'_>),
-    ) -> Result<()> {
+    fn finish_later(&self, caller: Caller, number: u64, deadline: Option<Time>, visit: &mut Reader<'_>) -> Result<()> {
         let reply = self.wait(caller, number, deadline)?;
         self.finish(caller, reply.as_ref(), visit)
     }
@@ -196,7 +191,7 @@ impl Backend for Embedded {
     }
 
     #[inline]
-    fn call(&self, request: Request<'_>, _: &mut Frames, visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
+    fn call(&self, request: Request<'_>, _: &mut Frames, visit: &mut Reader<'_>) -> Result<()> {
         if !self.is_open() {
             return Err(gone());
         }

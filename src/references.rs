@@ -257,6 +257,7 @@ pub(crate) fn adopt(backend: &Arc<dyn Backend>, token: Token) -> Result<Handle> 
             .map(|&object| Handle::own(backend.clone(), object, token.kind));
         handle = handed.find(|handle| handle.object() == token.object);
         handed.for_each(drop);
+        true
     })?;
     handle.ok_or_else(|| Error::NoSuchObject(format!("the server did not hand over {token}")))
 }

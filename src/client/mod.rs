@@ -37,7 +37,7 @@ use self::fork::Birth;
 use self::lane::{Lane, LaneError};
 use self::pool::{Pool, Sharing, Taken};
 use self::releases::Releases;
-use crate::backend::{Answer, Backend, Frames, Request, Shared};
+use crate::backend::{Answer, Backend, Frames, Reader, Request, Shared};
 use crate::error::{Error, Result};
 use crate::registry;
 use crate::transport::Stream;
@@ -287,7 +287,7 @@ impl Remote {
 
     /// Reads the reply that was received and shows it.
     #[inline]
-    fn answer(&self, operation: Operation, number: u64, frame: &[u8], visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
+    fn answer(&self, operation: Operation, number: u64, frame: &[u8], visit: &mut Reader<'_>) -> Result<()> {
         let body = frame.get(byproxy_proto::frame::PREFIX_BYTES..).unwrap_or_default();
         match read_done(body) {
             Some(done) if done.number == number => {
@@ -303,13 +303,7 @@ impl Remote {
 
     /// The same for a reply that is not simply the one that was expected.
     #[cold]
-    fn answer_other(
-        &self,
-        operation: Operation,
-        number: u64,
-        frame: &[u8],
-        visit: &mut dyn FnMut(Answer<'_>),
-    ) -> Result<()> {
+    fn answer_other(&self, operation: Operation, number: u64, frame: &[u8], visit: &mut Reader<'_>) -> Result<()> {
         match self.read_reply(operation, number, frame)? {
             Answered::Done { handed, result } => {
                 visit(Answer {
@@ -360,7 +354,7 @@ impl Remote {
         lane: Taken<'_>,
         request: &Request<'_>,
         frames: &mut Frames,
-        visit: &mut dyn FnMut(Answer<'_>),
+        visit: &mut Reader<'_>,
     ) -> Result<()> {
         let number = self.exchange_apart(&lane, request, frames)?;
         let input = std::mem::take(&mut frames.input);
@@ -381,11 +375,11 @@ impl Remote {
                 if cfg!(canary = "confirm_before_decode") {
                     delivery.confirm()?;
                 }
-                visit(Answer {
+                let is_read = visit(Answer {
                     handed: &handed,
                     result,
                 });
-                if cfg!(canary = "confirm_before_decode") {
+                if !is_read || cfg!(canary = "confirm_before_decode") {
                     Ok(())
                 } else {
                     delivery.confirm()
@@ -407,7 +401,7 @@ impl Backend for Remote {
         self.connector.address()
     }
 
-    fn call(&self, request: Request<'_>, frames: &mut Frames, visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
+    fn call(&self, request: Request<'_>, frames: &mut Frames, visit: &mut Reader<'_>) -> Result<()> {
         self.check_alive()?;
         if request.arguments.len().saturating_add(HEADER_BYTES_MAX) > self.welcomed.frame_bytes_max {
             return Err(self.too_large(&request));

@@ -101,6 +101,7 @@ fn call_waiting(
         &mut |seen| {
             let value = Raw::check(seen.result, &Limits::default()).unwrap().to_value().unwrap();
             answer = Some((seen.handed.to_vec(), value));
+            true
         },
     )?;
     Ok(answer.expect("a call that succeeds shows its answer"))
@@ -167,6 +168,26 @@ fn a_visitor_that_unwinds_gives_the_item_back_and_leaves_the_lane_usable() {
 }
 
 #[test]
+fn an_item_that_nobody_could_read_goes_back() {
+    on_both(|remote| {
+        let queue = new_queue(remote);
+        call_waiting(remote, Operation::QueuePut, queue, ("item", FOREVER), Wait::FOREVER).unwrap();
+        let arguments = to_vec(&(FOREVER,), &Limits::default()).unwrap();
+        for (reads, left) in [(false, 1), (true, 0)] {
+            let get = Request {
+                operation: Operation::QueueGet,
+                object: queue,
+                arguments: &arguments,
+                wait: Wait::FOREVER,
+            };
+            remote.call(get, &mut Frames::default(), &mut |_| reads).unwrap();
+            let size = call(remote, Operation::QueueQsize, queue, NOTHING).unwrap().1;
+            assert_eq!(size, Value::from(left));
+        }
+    });
+}
+
+#[test]
 fn a_visitor_may_make_calls_and_give_back_references() {
     on_both(|remote| {
         let list = new_list(remote);
@@ -182,6 +203,7 @@ fn a_visitor_may_make_calls_and_give_back_references() {
             .call(length, &mut Frames::default(), &mut |_| {
                 call(remote, Operation::ListAppend, list, (1,)).unwrap();
                 remote.release(other);
+                true
             })
             .unwrap();
         assert_eq!(

@@ -151,6 +151,7 @@ impl<'a> Courier<'a> {
             } else {
                 read = settle_all(calls, next, end, answer.result);
             }
+            true
         });
         buffers.give_back();
         called.and(read)
@@ -326,7 +327,7 @@ tuples! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Answer, Frames, Shared};
+    use crate::backend::{Answer, Frames, Reader, Shared};
     use crate::codec;
     use crate::handle::Handle;
     use byproxy_proto::address::Address;
@@ -360,7 +361,7 @@ mod tests {
             None
         }
 
-        fn call(&self, request: Request<'_>, _: &mut Frames, visit: &mut dyn FnMut(Answer<'_>)) -> Result<()> {
+        fn call(&self, request: Request<'_>, _: &mut Frames, visit: &mut Reader<'_>) -> Result<()> {
             let calls = BatchCalls::check(request.arguments).filter(|_| request.operation == Operation::Batch);
             let count = calls.map_or(0, |calls| calls.len());
             self.frames.lock().push(count);

@@ -6,7 +6,7 @@
 
 use crate::support::{on_threads, until_waiting};
 use byproxy::{
-    Error, GetError, GetTimeoutError, PutError, PutManyError, PutTimeoutError, TryGetError, TryPutError, Value,
+    Error, GetError, GetTimeoutError, Manager, PutError, PutManyError, PutTimeoutError, TryGetError, TryPutError, Value,
 };
 use std::thread;
 use std::time::{Duration, Instant};
@@ -351,4 +351,18 @@ on_every_backend! {
         queue.put(1)?;
         assert_eq!((manager.call(size)?, manager.call(bound)?), (1, 3));
     }
+}
+
+#[test]
+fn items_that_are_too_many_to_be_read_at_once_stay() {
+    // A unit takes a byte on its way, and here what any value may take in memory: of these, two items could be read.
+    let manager = Manager::embedded().unwrap();
+    let queue = manager.queue::<Vec<()>>(0).unwrap();
+    for _ in 0..3 {
+        queue.put(vec![(); 8_000_000]).unwrap();
+    }
+    let refused = queue.get_many(3).unwrap_err();
+    assert!(matches!(refused, GetError::Other(Error::TooLarge(_))), "{refused}");
+    assert_eq!(queue.qsize().unwrap(), 3, "they are the queue's again");
+    assert_eq!(queue.get().unwrap().len(), 8_000_000);
 }
