@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use byproxy_proto::frame::DOORBELL;
 
@@ -41,6 +41,8 @@ pub(crate) struct Connected {
     /// Requests take the ring.
     on_ring: AtomicBool,
     eagerness: Eagerness,
+    /// How long one look for a reply may take, in nanoseconds.
+    patience: AtomicU64,
     /// This side has ended the connection.
     closed: AtomicBool,
 }
@@ -145,6 +147,7 @@ impl Connected {
             ring: OnceLock::new(),
             on_ring: AtomicBool::new(false),
             eagerness: Eagerness::default(),
+            patience: AtomicU64::new(u64::MAX),
             closed: AtomicBool::new(false),
         }
     }
@@ -272,6 +275,8 @@ impl Connected {
     }
 
     pub(super) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let nanoseconds = timeout.and_then(|timeout| u64::try_from(timeout.as_nanos()).ok());
+        self.patience.store(nanoseconds.unwrap_or(u64::MAX), Ordering::Relaxed);
         self.socket.set_timeout(timeout)
     }
 
@@ -347,8 +352,10 @@ impl Connected {
     #[inline(never)]
     fn await_reply(&self, ring: &ClientEnd, into: &mut Vec<u8>) -> io::Result<Option<usize>> {
         let mut looks = Looks::default();
+        let mut slept_first = None;
         loop {
             if looks.again(&self.eagerness, YIELDS) == Looked::Enough && ring.park_reader() {
+                slept_first.get_or_insert_with(Instant::now);
                 let before = into.len();
                 let slept = self.sleep(into);
                 ring.unpark();
@@ -363,6 +370,11 @@ impl Connected {
             if ring.has_replies() {
                 looks.found(&self.eagerness);
                 return Ok(None);
+            }
+            // Each bell begins a wait of the socket's own anew.
+            let patience = Duration::from_nanos(self.patience.load(Ordering::Relaxed));
+            if slept_first.is_some_and(|first| first.elapsed() >= patience) {
+                return Err(ErrorKind::WouldBlock.into());
             }
         }
     }
@@ -522,5 +534,26 @@ mod tests {
         assert_eq!(end(true, false), Ok(0));
         assert_eq!(end(false, true), Ok(0));
         assert_eq!(end(true, true), Ok(0));
+    }
+
+    /// Cause: each bell began the wait anew. Symptom: a server that calls and says nothing kept a call for ever, whatever time it had.
+    #[test]
+    fn a_server_that_only_rings_keeps_nobody_longer_than_allowed() {
+        let (server, client) = connection();
+        client.set_timeout(Some(Duration::from_millis(100))).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    server.ring_bell();
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            let begun = Instant::now();
+            let error = client.receive(&mut Vec::new(), 1).unwrap_err();
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        });
     }
 }
