@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags};
 use rustix::time::Timespec;
 
@@ -99,14 +100,21 @@ pub(super) fn wake_one(word: &AtomicU64) {
     let _ = futex::wake(lower_half(word), Flags::empty(), 1);
 }
 
-/// Sleeps while the word's lower half is that of `expected`; `false` if the time passed.
+/// Sleeps while the word's lower half is that of `expected`; `true` if that changed or somebody called.
+///
+/// A signal that this process handles ends a sleep as well, and says nothing about the word: handled more often than a slice lasts, it would
+/// keep whoever sleeps from ever looking at the holder.
 fn sleep(word: &AtomicU64, expected: u64, time: Duration) -> bool {
     let Ok(timeout) = Timespec::try_from(time) else {
         return false;
     };
     #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is compared")]
     let expected = expected as u32;
-    futex::wait(lower_half(word), Flags::empty(), expected, Some(&timeout)) != Err(rustix::io::Errno::TIMEDOUT)
+    match futex::wait(lower_half(word), Flags::empty(), expected, Some(&timeout)) {
+        Ok(()) | Err(Errno::AGAIN) => true,
+        Err(Errno::INTR) => cfg!(canary = "shm_interrupted_is_called"),
+        Err(_) => false,
+    }
 }
 
 fn lower_half(word: &AtomicU64) -> &AtomicU32 {

@@ -64,7 +64,7 @@ pub(super) enum Round {
 pub(super) enum Woken {
     /// The word changed, or someone woke us.
     Called,
-    /// The slice passed and nothing happened.
+    /// The slice passed, or a signal cut it short, and nothing happened.
     Lapsed,
 }
 

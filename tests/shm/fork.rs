@@ -9,6 +9,11 @@ use crate::support::Watchdog;
 
 /// Runs something in a forked process, which says whether all was well.
 fn forked(run: impl FnOnce() -> bool) -> bool {
+    went_well(fork(run))
+}
+
+/// Begins something in a forked process, which has this one thread.
+pub(crate) fn fork(run: impl FnOnce() -> bool) -> Pid {
     // SAFETY: the child runs only what the tests give it, in which no other thread's lock is needed, and never returns from here.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork");
@@ -17,7 +22,12 @@ fn forked(run: impl FnOnce() -> bool) -> bool {
         // SAFETY: ends the child without running what its parent registered for its own end.
         unsafe { libc::_exit(i32::from(!well)) };
     }
-    let (_, status) = waitpid(Pid::from_raw(pid), WaitOptions::empty()).unwrap().unwrap();
+    Pid::from_raw(pid).unwrap()
+}
+
+/// Waits for its end.
+pub(crate) fn went_well(child: Pid) -> bool {
+    let (_, status) = waitpid(Some(child), WaitOptions::empty()).unwrap().unwrap();
     status.exit_status() == Some(0)
 }
 

@@ -15,6 +15,7 @@ mod killed_locks;
 mod killed_values;
 mod leftovers;
 mod locks;
+mod signals;
 mod support;
 mod values;
 #[cfg(target_arch = "x86_64")]

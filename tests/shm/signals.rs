@@ -1,0 +1,74 @@
+//! A process that handles signals while it waits for a lock.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use std::{io, mem, ptr, thread};
+
+use byproxy::Process;
+use byproxy::shm::{Lock, RawValue, Value};
+
+use crate::fork::{fork, went_well};
+use crate::support::{Watchdog, until};
+
+/// How often the handler ran in this process.
+static HANDLED: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn handle(_: libc::c_int) {
+    HANDLED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Has this process handle a signal again and again, as a profiler does.
+fn handle_signals_every(pause: Duration) {
+    // SAFETY: all fields may be zero: no flags, and no other signal blocked meanwhile.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    action.sa_sigaction = handle as *const () as libc::sighandler_t;
+    // SAFETY: the handler adds to an atomic, which any thread may do at any moment.
+    let set = unsafe { libc::sigaction(libc::SIGALRM, &raw const action, ptr::null_mut()) };
+    assert_eq!(set, 0, "{}", io::Error::last_os_error());
+    let pause = libc::timeval {
+        tv_sec: 0,
+        tv_usec: pause.as_micros().try_into().unwrap(),
+    };
+    let timer = libc::itimerval {
+        it_interval: pause,
+        it_value: pause,
+    };
+    // SAFETY: the timer is read during the call.
+    let started = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, ptr::null_mut()) };
+    assert_eq!(started, 0, "{}", io::Error::last_os_error());
+}
+
+#[test]
+fn a_death_is_found_though_signals_cut_every_sleep_short() {
+    // Once a sleep that a signal ended counted as a call, after which a holder is not looked at, so that a process with a timer waited for a
+    // dead holder for ever. Now it counts as a slice in which nothing happened.
+    let _watchdog = Watchdog::new();
+    let keep = |lock: Lock, taken: RawValue<bool>| {
+        let _guard = lock.acquire();
+        taken.set(true);
+        thread::sleep(Duration::MAX);
+    };
+    let (lock, taken, value) = (
+        Lock::new().unwrap(),
+        RawValue::new(false).unwrap(),
+        Value::new(0_u8).unwrap(),
+    );
+    let holder = Process::spawn(keep, (&lock, &taken)).unwrap();
+    until(|| taken.get());
+    let waiter = fork(|| {
+        handle_signals_every(Duration::from_millis(10));
+        value.set(1);
+        let told = lock
+            .acquire_timeout(Duration::from_secs(10))
+            .is_some_and(|guard| guard.abandoned());
+        told && HANDLED.load(Ordering::Relaxed) > 10
+    });
+    until(|| value.get() == 1);
+    // By then its sleeps would be longer than the timer's pauses.
+    thread::sleep(Duration::from_millis(300));
+    holder.kill().unwrap();
+    let killed = Instant::now();
+    assert!(went_well(waiter));
+    assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+    holder.join().unwrap_err();
+}
