@@ -147,7 +147,8 @@ impl Lock {
 
     /// Frees the lock, whoever holds it, or nobody after [`LockGuard::leak`].
     ///
-    /// A holder keeps its guard, whose end then does nothing: this is for locks that are handed from one process to another.
+    /// A holder keeps its guard, whose end then does nothing: this is for locks that are handed from one process to another. If the holder is
+    /// dead, the next one is told by [`LockGuard::abandoned`] all the same.
     /// Python: `lock.release()`
     ///
     /// # Errors
@@ -164,7 +165,7 @@ impl Lock {
     /// ```
     #[doc(alias = "force_unlock")]
     pub fn release(&self) -> Result<()> {
-        if self.words().release(owner::current(), wake_one) {
+        if self.words().release(owner::current(), owner::is_dead, wake_one) {
             Ok(())
         } else {
             Err(Error::Misuse(
@@ -204,16 +205,14 @@ impl Lock {
 
     fn acquire_with(&self, patience: &mut Waiting) -> Option<LockGuard<'_>> {
         let (words, owner) = (self.words(), owner::current());
-        let mut abandoned = false;
         loop {
             let holder = words.holder(owner);
             let hold = match mutex::take_free(&words.lock, holder) {
                 Some(hold) => hold,
                 None => mutex::take(&words.lock, holder, patience)?,
             };
-            abandoned |= hold.abandoned();
             if let Some((hold, token)) = words.count(hold, owner) {
-                return Some(self.guard(hold.told(abandoned), token));
+                return Some(self.guard(hold, token));
             }
             // Someone released it before it was of any use.
             if patience.round() == Round::Over {
@@ -306,7 +305,7 @@ impl LockGuard<'_> {
         self.token
     }
 
-    /// Whether the holder before died while it held the lock: what the lock protects may be half changed.
+    /// Whether a process died while it held the lock, since the last guard: what the lock protects may be half changed.
     ///
     /// # Examples
     ///

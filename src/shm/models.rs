@@ -2,6 +2,9 @@
 //!
 //! The algorithms are the production ones; only the words and the way of waiting are loom's. A sleeper here has no slice that would rescue
 //! it: a wake-up that is forgotten or lost is a deadlock, which loom reports.
+//!
+//! Two threads on one word go through all interleavings ([`loom::model`]). Where three meet, or two on the words of a lock or of a pair, these
+//! are too many, and [`check_bounded`] goes through those with two preemptions at most: a thread that stops because it has to wait is none.
 
 use std::sync::atomic::Ordering;
 
@@ -19,6 +22,10 @@ const FIRST: u64 = 1 << 7;
 const SECOND: u64 = 2 << 7;
 const THIRD: u64 = 3 << 7;
 const DEAD: u64 = 4 << 7;
+
+fn is_dead(word: u64) -> bool {
+    word & !WAITERS == DEAD
+}
 
 impl Word for AtomicU64 {
     fn load(&self, order: Ordering) -> u64 {
@@ -97,7 +104,7 @@ impl Patience<AtomicU64> for Sleeper<'_> {
     fn park(&mut self, word: &AtomicU64, expected: u64) -> Woken {
         let kernel = self.0.kernel.lock().unwrap();
         if word.load(Ordering::Relaxed) == expected {
-            if expected & !WAITERS == DEAD {
+            if is_dead(expected) {
                 // Nobody wakes us: the slice passes.
                 return Woken::Lapsed;
             }
@@ -107,7 +114,7 @@ impl Patience<AtomicU64> for Sleeper<'_> {
     }
 
     fn is_dead(&self, word: u64) -> bool {
-        word & !WAITERS == DEAD
+        is_dead(word)
     }
 }
 
@@ -282,7 +289,7 @@ fn an_old_holding_frees_nothing() {
 #[test]
 fn a_lock_released_by_another_goes_to_its_sleeper() {
     check_bounded(|| {
-        let lock = Arc::new(Words::of([(); 4].map(|()| AtomicU64::new(0))));
+        let lock = Arc::new(Words::of([(); 5].map(|()| AtomicU64::new(0))));
         let futex = Futex::new(FREE);
         let hold = mutex::take_free(&lock.lock, lock.holder(FIRST)).unwrap();
         let sleeper = {
@@ -295,7 +302,7 @@ fn a_lock_released_by_another_goes_to_its_sleeper() {
             })
         };
         let (hold, token) = lock.count(hold, FIRST).unwrap();
-        assert!(lock.release(THIRD, |_| futex.wake()));
+        assert!(lock.release(THIRD, is_dead, |_| futex.wake()));
         assert!(
             !mutex::give_back(&lock.lock, hold, |_| futex.wake()),
             "it was taken away"
@@ -304,23 +311,74 @@ fn a_lock_released_by_another_goes_to_its_sleeper() {
     });
 }
 
+/// A lock whose holder died.
+fn lock_of_the_dead() -> Arc<Words<AtomicU64>> {
+    Arc::new(Words::of([DEAD, 0, 0, 0, 0].map(AtomicU64::new)))
+}
+
+#[test]
+fn a_dead_holders_lock_released_by_another_is_told_to_its_sleeper() {
+    check_bounded(|| {
+        let lock = lock_of_the_dead();
+        let futex = Futex::new(FREE);
+        let sleeper = {
+            let (lock, futex) = (Arc::clone(&lock), Arc::clone(&futex));
+            thread::spawn(move || {
+                loop {
+                    let hold = mutex::take(&lock.lock, lock.holder(FIRST), &mut Sleeper(&futex)).unwrap();
+                    if let Some((hold, _)) = lock.count(hold, FIRST) {
+                        mutex::give_back(&lock.lock, hold, |_| futex.wake());
+                        return hold.abandoned();
+                    }
+                }
+            })
+        };
+        let _ = lock.release(THIRD, is_dead, |_| futex.wake());
+        assert!(sleeper.join().unwrap(), "nobody else was told");
+    });
+}
+
+#[test]
+fn who_loses_a_dead_holders_lock_at_once_leaves_the_death_to_be_told() {
+    check_bounded(|| {
+        let lock = lock_of_the_dead();
+        // Tries once, and tells of a death only if that is of any use.
+        let attempt = |lock: &Words<AtomicU64>, owner| {
+            let futex = Futex::new(FREE);
+            let hold = mutex::try_take(&lock.lock, lock.holder(owner), &Sleeper(&futex));
+            let counted = hold.and_then(|hold| lock.count(hold, owner));
+            counted.is_some_and(|(hold, _)| {
+                mutex::give_back(&lock.lock, hold, |_| ());
+                hold.abandoned()
+            })
+        };
+        let first = {
+            let lock = Arc::clone(&lock);
+            thread::spawn(move || attempt(&lock, FIRST))
+        };
+        let _ = lock.release(THIRD, is_dead, |_| ());
+        let told = [first.join().unwrap(), attempt(&lock, SECOND)];
+        assert_eq!(told.into_iter().filter(|told| *told).count(), 1);
+    });
+}
+
 /// A holder loses the lock at any moment, to the next one of the same process.
 fn one_holder_is_late(released_before: bool) {
     check_bounded(move || {
-        let lock = Arc::new(Words::of([(); 4].map(|()| AtomicU64::new(0))));
+        let lock = Arc::new(Words::of([(); 5].map(|()| AtomicU64::new(0))));
         let take = |lock: &Words<AtomicU64>| {
             let hold = mutex::take_free(&lock.lock, lock.holder(FIRST))?;
             lock.count(hold, FIRST)
         };
         if released_before {
             take(&lock).unwrap();
-            assert!(lock.release(FIRST, |_| ()));
+            assert!(lock.release(FIRST, is_dead, |_| ()));
         }
         let late = {
             let lock = Arc::clone(&lock);
             thread::spawn(move || take(&lock))
         };
-        let released = lock.release(FIRST, |_| ());
+        let released = lock.release(FIRST, is_dead, |_| ());
         // The first may have found out, and not have begun anew: then there is nobody but us.
         let next = if released { take(&lock) } else { None };
         let late = late.join().unwrap();

@@ -12,7 +12,7 @@
 //! | holder | held, nobody sleeps | its holder: CAS to 0. A thread about to sleep: CAS to `holder+W` |
 //! | holder + W | held, some may sleep | its holder: CAS to 0, then wake one |
 //! | holder (+ W), whose process is proved dead | abandoned | anyone who proved it: CAS to `itself (+ W)`, and is told |
-//! | holder (+ W), alive | to be released by another ([`take_away`]) | that one: CAS to `itself (+ W)`, then as a holder |
+//! | holder (+ W), alive or dead | to be released by another ([`take_away`]) | that one: CAS to `itself (+ W)`, then as a holder; a death is left to be told: `tokens.rs` |
 //! | [`OWNERLESS`] (+ W) | held by nobody ([`leave`]) | a release, by anyone: CAS to 0, then wake one if W |
 //! | anything else | a peer scribbled | its process id names no process, or one whose start time differs: as abandoned |
 //!

@@ -11,6 +11,16 @@
 //!
 //! The first value of `late` leaves out a number: the one that the holder which lost the lock first may be about to store.
 //!
+//! A death that is found out by somebody who has no guard to tell it with is written down, for the next guard:
+//!
+//! | `untold` | who leaves it, and how |
+//! |---|---|
+//! | 0 | who took the lock from a dead holder, or released a dead holder's lock: a store of 1, while the lock names it |
+//! | 1 | who has counted its holding, and has a guard: a swap for 0, and the guard tells |
+//!
+//! Whoever is killed between two of these steps holds the lock, so the next one takes it from a dead holder again. Who is late writes 1 for a
+//! death that may be told twice, and never takes away what nobody was told.
+//!
 //! Orderings: `late` is first written before the lock is given back with `Release`, so whoever takes it afterwards, with `Acquire`, sees it.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -31,24 +41,26 @@ pub(super) struct Words<W> {
     tokens: W,
     late: W,
     salts: W,
+    untold: W,
 }
 
 impl<W: Word> Words<W> {
     /// A free lock of these words, which are all zero.
     #[cfg(test)]
-    pub(super) fn of([lock, tokens, late, salts]: [W; 4]) -> Self {
+    pub(super) fn of([lock, tokens, late, salts, untold]: [W; 5]) -> Self {
         Self {
             lock,
             tokens,
             late,
             salts,
+            untold,
         }
     }
 
     /// A free lock that nobody ever held.
     pub(super) fn initialise(&self) {
         self.lock.store(FREE, Relaxed);
-        for word in [&self.tokens, &self.late, &self.salts] {
+        for word in [&self.tokens, &self.late, &self.salts, &self.untold] {
             word.store(0, Relaxed);
         }
     }
@@ -63,15 +75,29 @@ impl<W: Word> Words<W> {
         }
     }
 
-    /// The token of a holding that has just begun, and the word as it is held now; `None` if it was lost already.
+    /// The token of a holding that has just begun, and the holding as it is now; `None` if it was lost already.
     #[inline]
     pub(super) fn count(&self, hold: Hold, owner: u64) -> Option<(Hold, u64)> {
-        if self.late.load(Relaxed) != 0 {
-            return self.count_late(hold, owner);
+        if hold.abandoned() {
+            self.remember();
         }
-        let token = self.tokens.load(Relaxed).wrapping_add(1);
-        self.tokens.store(token, Relaxed);
-        Some((hold, token))
+        let (hold, token) = if self.late.load(Relaxed) == 0 {
+            let token = self.tokens.load(Relaxed).wrapping_add(1);
+            self.tokens.store(token, Relaxed);
+            (hold, token)
+        } else {
+            self.count_late(hold, owner)?
+        };
+        let told = self.untold.load(Relaxed) != 0 && self.untold.swap(0, Relaxed) != 0;
+        Some((hold.told(hold.abandoned() || told), token))
+    }
+
+    /// Has the next guard tell of a death.
+    #[cold]
+    fn remember(&self) {
+        if !cfg!(canary = "shm_death_forgotten") {
+            self.untold.store(1, Relaxed);
+        }
     }
 
     #[cold]
@@ -87,8 +113,8 @@ impl<W: Word> Words<W> {
         mutex::is_held(&self.lock, hold).then_some((hold, token))
     }
 
-    /// Frees the lock, whoever holds it; `false` if it was free.
-    pub(super) fn release(&self, owner: u64, wake: impl Fn(&W)) -> bool {
+    /// Frees the lock, whoever holds it; `false` if it was free. Who holds it next is told if that one is dead.
+    pub(super) fn release(&self, owner: u64, is_dead: impl Fn(u64) -> bool, wake: impl Fn(&W)) -> bool {
         for _ in 0..LOOKS {
             let seen = self.lock.load(Acquire);
             if seen == FREE {
@@ -105,6 +131,10 @@ impl<W: Word> Words<W> {
             }
             if let Some(hold) = mutex::take_away(&self.lock, seen, self.salted(owner)) {
                 self.expect_late_holders();
+                // Looked at only now: who was alive when it was about to lose the lock may have died holding it.
+                if is_dead(seen) {
+                    self.remember();
+                }
                 mutex::give_back(&self.lock, hold, wake);
                 return true;
             }
