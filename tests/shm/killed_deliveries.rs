@@ -13,7 +13,8 @@ use byproxy::{Manager, QueueAudit, QueueProxy};
 
 use crate::served::{Served, byproxy};
 use crate::support::{Watchdog, until};
-use crate::victim::{Victim, Way};
+use crate::victim::Victim;
+use crate::way::{Way, all_are_wanted};
 
 const LIMIT: Duration = Duration::from_mins(10);
 /// Instructions on either side of the commit that all have their turn.
@@ -135,7 +136,7 @@ impl Stage {
 
 /// Which instructions have their turn.
 fn chosen(way: &Way, commit: usize) -> BTreeSet<usize> {
-    if std::env::var("BYPROXY_KILL_POINTS").is_ok_and(|which| which == "all") {
+    if all_are_wanted() {
         return (0..way.len()).collect();
     }
     let step = (way.len() / SAMPLED).max(1);

@@ -1,13 +1,12 @@
 //! A process killed between any two instructions of taking and giving back a lock: others go on, and are told.
 
-use std::sync::mpsc;
-use std::time::Duration;
-use std::{fs, thread};
+use std::time::{Duration, Instant};
 
-use byproxy::shm::{Lock, RawValue};
+use byproxy::shm::{Lock, LockGuard, RawValue};
 
-use crate::support::{Survivors, Watchdog, until};
-use crate::victim::{Came, Victim, kill_points};
+use crate::support::{Growing, Sleeper, Survivor, Watchdog};
+use crate::victim::{Came, Victim};
+use crate::way::{Way, kill_everywhere, kill_points};
 
 const LIMIT: Duration = Duration::from_mins(5);
 
@@ -34,37 +33,39 @@ fn once_released() -> Lock {
 /// Kills a process at every instruction of taking the lock and giving it back.
 fn take_and_die(what: &str, lock: &Lock) {
     let _watchdog = Watchdog::of(LIMIT);
-    let mut survivors = Survivors::default();
-    let mut token = 0;
-    let victims = kill_points(|| (Victim::new(|| drop(lock.acquire()), |()| drop(lock.acquire())), ()));
-    for (mut victim, ()) in victims {
+    let mut tokens = Growing::default();
+    let prepare = || (Victim::new(|| drop(lock.acquire()), |()| drop(lock.acquire())), ());
+    let survivors = kill_everywhere(what, prepare, |mut victim, ()| {
         let held = lock.locked();
         let killed = victim.kill();
         let guard = lock.acquire();
-        survivors.record(killed, held);
+        let survivor = Survivor::since(killed, held);
         assert_eq!(guard.abandoned(), held);
-        assert!(guard.token() > token);
-        token = guard.token();
+        tokens.assert(guard.token());
         drop(guard);
         assert!(!lock.acquire().abandoned(), "one is told");
-    }
-    survivors.judge(what);
+        survivor
+    });
+    survivors.judge(what).assert_some();
 }
 
 #[test]
 fn killed_while_releasing_the_lock_of_another_the_next_has_it() {
+    const WHAT: &str = "a lock released by another";
     let _watchdog = Watchdog::of(LIMIT);
-    let mut survivors = Survivors::default();
     let other = Lock::new().unwrap();
-    let victims = kill_points(|| {
+    let prepare = || {
         let lock = Lock::new().unwrap();
         let release = lock.clone();
-        std::mem::forget(lock.acquire());
+        let mut tokens = Growing::default();
+        let guard = lock.acquire();
+        tokens.assert(guard.token());
+        std::mem::forget(guard);
         // A process that was forked finds out its name first, which is no part of this.
         let victim = Victim::new(|| drop(other.acquire()), move |()| release.release().unwrap());
-        (victim, lock)
-    });
-    for (mut victim, lock) in victims {
+        (victim, (lock, tokens))
+    };
+    let survivors = kill_everywhere(WHAT, prepare, |mut victim, (lock, mut tokens)| {
         let killed = victim.kill();
         drop(victim);
         let held = lock.locked();
@@ -73,10 +74,121 @@ fn killed_while_releasing_the_lock_of_another_the_next_has_it() {
             lock.release().unwrap();
             lock.try_acquire().unwrap()
         });
-        survivors.record(killed, held);
-        assert!(guard.token() > 1);
+        tokens.assert(guard.token());
+        Survivor::since(killed, held)
+    });
+    survivors.judge(WHAT).assert_some();
+}
+
+#[test]
+fn killed_while_waiting_a_sleeper_goes_on() {
+    wait_and_die("a wait beside a sleeper", true);
+}
+
+#[test]
+fn killed_while_waiting_who_comes_after_it_goes_on() {
+    wait_and_die("a wait before anyone sleeps", false);
+}
+
+/// Kills a process on its way from the first failed try to the futex, through spins, yields and the bit that says so, while this one holds
+/// the lock. Another sleeps from the beginning, and so the bit is there, or comes after the kill.
+fn wait_and_die(what: &str, asleep_before: bool) {
+    let _watchdog = Watchdog::of(LIMIT);
+    let (lock, other) = (Lock::new().unwrap(), Lock::new().unwrap());
+    let mut tokens = Growing::default();
+    let prepare = || {
+        let guard = lock.acquire();
+        let sleeper = asleep_before.then(|| sleeper(&lock));
+        let victim = Victim::new(|| drop(other.acquire()), |()| drop(lock.acquire()));
+        // Given back before the sleeper's end is waited for, should the victim have gone astray.
+        (victim, (guard, sleeper))
+    };
+    let way = Way::to_sleep(prepare);
+    let survivors = way.strike_everywhere(what, prepare, |mut victim, (guard, early)| {
+        victim.kill();
+        let sleeper = early.unwrap_or_else(|| sleeper(&lock));
+        tokens.assert(guard.token());
+        let given_back = Instant::now();
+        drop(guard);
+        let (told, token) = sleeper.wait();
+        let survivor = Survivor::since(given_back, false);
+        assert!(!told, "nobody died holding it");
+        tokens.assert(token);
+        drop(victim);
+        assert!(!lock.locked());
+        survivor
+    });
+    survivors.judge(what).assert_none();
+}
+
+/// Leaves the lock to a process that has died.
+fn die_holding(lock: &Lock) {
+    Victim::new(|| lock.acquire(), drop).kill();
+}
+
+#[test]
+fn a_dead_holders_lock_released_by_another_the_next_is_told() {
+    let _watchdog = Watchdog::new();
+    for lock in [Lock::new().unwrap(), once_released()] {
+        die_holding(&lock);
+        lock.release().unwrap();
+        assert!(!lock.locked());
+        assert!(lock.try_acquire().unwrap().abandoned());
+        assert!(!lock.acquire().abandoned(), "one is told");
+        // Nobody died who held it when it was released.
+        let guard = lock.acquire();
+        lock.release().unwrap();
+        drop(guard);
+        assert!(!lock.acquire().abandoned());
     }
-    survivors.judge("a lock released by another");
+}
+
+#[test]
+fn who_loses_a_dead_holders_lock_at_once_leaves_the_death_to_be_told() {
+    // Once a try that took the lock from a dead holder, and lost it before it was counted, took the death along.
+    lose_and_leave("a try", Lock::try_acquire);
+    lose_and_leave("a try for some time", |lock| lock.acquire_timeout(Duration::ZERO));
+}
+
+/// Takes the lock away from a process at every one of the last instructions of taking it from a dead holder.
+fn lose_and_leave(what: &str, attempt: impl Fn(&Lock) -> Option<LockGuard<'_>>) {
+    let _watchdog = Watchdog::of(LIMIT);
+    let (lock, told) = (Lock::new().unwrap(), RawValue::new(false).unwrap());
+    let prepare = || {
+        told.set(false);
+        let warm = Lock::new().unwrap();
+        die_holding(&warm);
+        let guard = lock.acquire();
+        lock.release().unwrap();
+        drop(guard);
+        die_holding(&lock);
+        let victim = Victim::new(
+            || drop(attempt(&warm)),
+            |()| told.set(attempt(&lock).is_some_and(|guard| guard.abandoned())),
+        );
+        (victim, ())
+    };
+    let way = Way::of(prepare);
+    let (mut by_it, mut by_next) = (0, 0);
+    for count in way.chosen() {
+        let Some((victim, ())) = way.victim_after(count, prepare) else {
+            let _ = lock.release();
+            drop(lock.acquire());
+            continue;
+        };
+        let _ = lock.release();
+        victim.run();
+        let next = lock.acquire().abandoned();
+        assert!(
+            told.get() || next,
+            "{what}: at {count} of {} nobody was told",
+            way.len()
+        );
+        by_it += usize::from(told.get());
+        by_next += usize::from(!told.get());
+    }
+    println!("{what}: {by_it} were told themselves, {by_next} left it to the next");
+    assert!(by_it > 0 && by_next > 0);
 }
 
 #[test]
@@ -122,49 +234,54 @@ fn a_holder_that_lost_the_lock_is_late() {
 
 #[test]
 fn killed_while_giving_back_a_sleeper_goes_on() {
+    const WHAT: &str = "a lock given back with a sleeper";
     let _watchdog = Watchdog::of(LIMIT);
     let lock = Lock::new().unwrap();
-    let mut survivors = Survivors::default();
     let mut told_so_far = true;
-    let victims = kill_points(|| {
+    let mut tokens = Growing::default();
+    let prepare = || {
         let victim = Victim::new(|| lock.acquire(), drop);
-        (victim, Sleeper::start(&lock))
-    });
-    for (mut victim, sleeper) in victims {
+        (victim, sleeper(&lock))
+    };
+    let survivors = kill_everywhere(WHAT, prepare, |mut victim, sleeper| {
         let killed = victim.kill();
-        let told = sleeper.wait();
-        survivors.record(killed, told);
+        let (told, token) = sleeper.wait();
+        let survivor = Survivor::since(killed, told);
         // There is one instruction that gives it back: before it the sleeper is told, after it there is nothing to tell.
         assert!(told_so_far || !told);
         told_so_far &= told;
+        tokens.assert(token);
         drop(victim);
         assert!(!lock.locked());
-    }
-    survivors.judge("a lock given back with a sleeper");
+        survivor
+    });
+    survivors.judge(WHAT).assert_some();
 }
 
 #[test]
 fn killed_after_being_woken_the_next_has_the_lock() {
+    const WHAT: &str = "a lock taken after a wake-up";
     let _watchdog = Watchdog::of(LIMIT);
-    let lock = Lock::new().unwrap();
-    let mut survivors = Survivors::default();
-    let other = Lock::new().unwrap();
-    let victims = kill_points(|| {
+    let (lock, other) = (Lock::new().unwrap(), Lock::new().unwrap());
+    let mut tokens = Growing::default();
+    let prepare = || {
         let guard = lock.acquire();
         let victim = Victim::new(|| drop(other.acquire()), |()| drop(lock.acquire()));
         victim.run_to_sleep();
         drop(guard);
         victim.wait_for_wake();
         (victim, ())
-    });
-    for (mut victim, ()) in victims {
+    };
+    let survivors = kill_everywhere(WHAT, prepare, |mut victim, ()| {
         let held = lock.locked();
         let killed = victim.kill();
         let guard = lock.acquire();
-        survivors.record(killed, held);
+        let survivor = Survivor::since(killed, held);
         assert_eq!(guard.abandoned(), held);
-    }
-    survivors.judge("a lock taken after a wake-up");
+        tokens.assert(guard.token());
+        survivor
+    });
+    survivors.judge(WHAT).assert_some();
 }
 
 #[test]
@@ -188,12 +305,12 @@ fn the_wake_up_of_one_who_dies_is_not_the_last() {
     let mut victim = Victim::new(|| (), |()| drop(lock.acquire()));
     victim.run_to_sleep();
     // Stopped by now, or when it is woken: it will not take the lock, whoever wakes it.
-    let sleepers = [Sleeper::start(&lock), Sleeper::start(&lock)];
+    let sleepers = [sleeper(&lock), sleeper(&lock)];
     drop(guard);
     victim.wait_for_wake();
     victim.kill();
     for sleeper in sleepers {
-        assert!(!sleeper.wait(), "nobody died holding it");
+        assert!(!sleeper.wait().0, "nobody died holding it");
     }
 }
 
@@ -210,32 +327,11 @@ fn a_holder_that_is_stopped_keeps_the_lock() {
     assert!(lock.acquire().abandoned());
 }
 
-/// A thread that waits for the lock, asleep, takes it, and gives it back.
-struct Sleeper(Option<thread::JoinHandle<bool>>);
-
-impl Sleeper {
-    fn start(lock: &Lock) -> Self {
-        let lock = lock.clone();
-        let (say, said) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            say.send(rustix::thread::gettid()).unwrap();
-            lock.acquire().abandoned()
-        });
-        let status = format!("/proc/self/task/{}/stat", said.recv().unwrap());
-        until(|| fs::read_to_string(&status).is_ok_and(|status| status.contains(") S ")) || thread.is_finished());
-        Self(Some(thread))
-    }
-
-    /// Waits until it has had the lock, and says whether it was told of a death.
-    fn wait(mut self) -> bool {
-        self.0.take().unwrap().join().unwrap()
-    }
-}
-
-impl Drop for Sleeper {
-    fn drop(&mut self) {
-        if let Some(thread) = self.0.take() {
-            thread.join().unwrap();
-        }
-    }
+/// A thread that waits for the lock, asleep, takes it, and gives it back. It says whether it was told of a death, and its token.
+fn sleeper(lock: &Lock) -> Sleeper<(bool, u64)> {
+    let lock = lock.clone();
+    Sleeper::start(move || {
+        let guard = lock.acquire();
+        (guard.abandoned(), guard.token())
+    })
 }

@@ -1,4 +1,9 @@
 //! Direct objects in shared memory: what they do, between processes, when processes are killed, and when peers misbehave.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `BYPROXY_KILL_POINTS=all` | processes are killed at every instruction, of long ways as well |
+//! | `BYPROXY_SHM_OBJECTS=1000000` | the long form of the objects that come and go |
 #![expect(
     unsafe_code,
     reason = "the tests fork, single-step and kill processes, and scribble over their memory"
@@ -20,6 +25,8 @@ mod support;
 mod values;
 #[cfg(target_arch = "x86_64")]
 mod victim;
+#[cfg(target_arch = "x86_64")]
+mod way;
 
 #[path = "../support/processes.rs"]
 mod processes;

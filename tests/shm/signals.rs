@@ -1,20 +1,22 @@
 //! A process that handles signals while it waits for a lock.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{io, mem, ptr, thread};
 
 use byproxy::Process;
-use byproxy::shm::{Lock, RawValue, Value};
+use byproxy::shm::{Lock, RawValue};
 
 use crate::fork::{fork, went_well};
 use crate::support::{Watchdog, until};
 
 /// How often the handler ran in this process.
-static HANDLED: AtomicU32 = AtomicU32::new(0);
+static HANDLED: OnceLock<RawValue<u32>> = OnceLock::new();
 
 extern "C" fn handle(_: libc::c_int) {
-    HANDLED.fetch_add(1, Ordering::Relaxed);
+    if let Some(handled) = HANDLED.get() {
+        handled.set(handled.get() + 1);
+    }
 }
 
 /// Has this process handle a signal again and again, as a profiler does.
@@ -22,7 +24,7 @@ fn handle_signals_every(pause: Duration) {
     // SAFETY: all fields may be zero: no flags, and no other signal blocked meanwhile.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
     action.sa_sigaction = handle as *const () as libc::sighandler_t;
-    // SAFETY: the handler adds to an atomic, which any thread may do at any moment.
+    // SAFETY: the handler reads and writes atomics, which any thread may do at any moment.
     let set = unsafe { libc::sigaction(libc::SIGALRM, &raw const action, ptr::null_mut()) };
     assert_eq!(set, 0, "{}", io::Error::last_os_error());
     let pause = libc::timeval {
@@ -48,24 +50,17 @@ fn a_death_is_found_though_signals_cut_every_sleep_short() {
         taken.set(true);
         thread::sleep(Duration::MAX);
     };
-    let (lock, taken, value) = (
-        Lock::new().unwrap(),
-        RawValue::new(false).unwrap(),
-        Value::new(0_u8).unwrap(),
-    );
+    let (lock, taken) = (Lock::new().unwrap(), RawValue::new(false).unwrap());
     let holder = Process::spawn(keep, (&lock, &taken)).unwrap();
     until(|| taken.get());
+    let handled = HANDLED.get_or_init(|| RawValue::new(0).unwrap());
     let waiter = fork(|| {
         handle_signals_every(Duration::from_millis(10));
-        value.set(1);
-        let told = lock
-            .acquire_timeout(Duration::from_secs(10))
-            .is_some_and(|guard| guard.abandoned());
-        told && HANDLED.load(Ordering::Relaxed) > 10
+        lock.acquire_timeout(Duration::from_secs(10))
+            .is_some_and(|guard| guard.abandoned())
     });
-    until(|| value.get() == 1);
     // By then its sleeps would be longer than the timer's pauses.
-    thread::sleep(Duration::from_millis(300));
+    until(|| handled.get() > 30);
     holder.kill().unwrap();
     let killed = Instant::now();
     assert!(went_well(waiter));

@@ -3,8 +3,6 @@
 //! The copy inherits the mappings, as a participant of its own. It stops before and after what it does by sending itself a signal; between
 //! the two stops its parent makes it step. Written for one architecture: breakpoints and registers are not the same on others.
 
-use std::cell::Cell;
-use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::time::Instant;
 use std::{fs, io};
@@ -18,10 +16,8 @@ use crate::support::until;
 const STEPS_MAX: usize = 1_000_000;
 /// The instruction that stops whoever comes to it.
 const BREAKPOINT: u64 = 0xcc;
-/// What running into a breakpoint costs, in steps.
-const BREAKPOINT_STEPS: usize = 3;
-/// How many steps are taken at most instead of running into a breakpoint more often.
-const NEARBY: usize = 400;
+/// The instruction that enters the system.
+const SYSTEM_CALL: u64 = 0x050f;
 
 /// Keeps the thread that steps victims, and them, on one processor: waking up another one takes longer than a step.
 pub(crate) fn stay_on_one_processor() {
@@ -83,10 +79,10 @@ impl Victim {
         Came::Between
     }
 
-    /// The places of all its instructions from here to its end.
-    fn way(&self) -> Vec<u64> {
+    /// The places of all its instructions from here to its end, or until `is_end`.
+    pub(crate) fn way(&self, is_end: impl Fn(&Self) -> bool) -> Vec<u64> {
         let mut places = vec![self.registers().rip];
-        while self.step(1) == Came::Between {
+        while !is_end(self) && self.step(1) == Came::Between {
             places.push(self.registers().rip);
             assert!(places.len() < STEPS_MAX, "it has no end");
         }
@@ -94,7 +90,7 @@ impl Victim {
     }
 
     /// Lets it run until it is about to do the instruction at a place for the so-manieth time; `false` if it came to its end before.
-    fn run_to(&self, place: u64, visits: usize) -> bool {
+    pub(crate) fn run_to(&self, place: u64, visits: usize) -> bool {
         let code = request(libc::PTRACE_PEEKTEXT, self.pid, place, 0);
         for visit in 1..=visits {
             if visit > 1 && self.step(1) == Came::Through {
@@ -114,6 +110,13 @@ impl Victim {
             request(libc::PTRACE_SETREGS, self.pid, 0, at);
         }
         true
+    }
+
+    /// Whether its next instruction is this system call.
+    pub(crate) fn is_at_call(&self, call: libc::c_long) -> bool {
+        let registers = self.registers();
+        let code = request(libc::PTRACE_PEEKTEXT, self.pid, registers.rip, 0);
+        code & 0xffff == SYSTEM_CALL && registers.rax == call.cast_unsigned()
     }
 
     fn registers(&self) -> libc::user_regs_struct {
@@ -141,7 +144,7 @@ impl Victim {
         until(|| self.told("stat").contains(") S ") || self.told("stat").contains(") t "));
     }
 
-    /// Lets it run to its end.
+    /// Lets it run to its end, or to where it stops itself.
     pub(crate) fn run(&self) {
         request(libc::PTRACE_CONT, self.pid, 0, 0);
         assert_eq!(self.wait(), Signal::STOP.as_raw());
@@ -226,69 +229,7 @@ impl Errno {
     }
 }
 
-fn stop() {
+/// Stops this process, until whoever traces it has it go on.
+pub(crate) fn stop() {
     kill_process(rustix::process::getpid(), Signal::STOP).expect("a signal to oneself");
-}
-
-/// One victim after the other, each stopped one instruction later than the one before, until all instructions had their turn; with
-/// whatever else `prepare` made for it.
-pub(crate) fn kill_points<T>(prepare: impl Fn() -> (Victim, T)) -> impl Iterator<Item = (Victim, T)> {
-    let way = Way::of(&prepare);
-    (0..way.len()).filter_map(move |count| way.victim_after(count, &prepare))
-}
-
-/// The instructions of what victims do.
-///
-/// The first victim is stepped through and shows the way. The others run to a place on that way, where a breakpoint waits for them, and are
-/// stepped from there.
-pub(crate) struct Way {
-    places: Vec<u64>,
-    /// Which visit of its place each step is.
-    visits: Vec<usize>,
-    astray: Cell<usize>,
-}
-
-impl Way {
-    pub(crate) fn of<T>(prepare: impl Fn() -> (Victim, T)) -> Self {
-        stay_on_one_processor();
-        let (victim, other) = prepare();
-        let places = victim.way();
-        drop((victim, other));
-        let mut so_far = HashMap::<u64, usize>::new();
-        let visits = places.iter().map(|place| {
-            let visit = so_far.entry(*place).or_default();
-            *visit += 1;
-            *visit
-        });
-        Self {
-            visits: visits.collect(),
-            places,
-            astray: Cell::new(0),
-        }
-    }
-
-    /// How many instructions it has.
-    pub(crate) fn len(&self) -> usize {
-        self.places.len()
-    }
-
-    /// A victim stopped after so many of them; nothing if a clock or another process had it take another way, as few may.
-    pub(crate) fn victim_after<T>(&self, count: usize, prepare: impl Fn() -> (Victim, T)) -> Option<(Victim, T)> {
-        let nearby = count.saturating_sub(NEARBY)..=count;
-        let from = nearby
-            .min_by_key(|from| count - from + self.visits[*from] * BREAKPOINT_STEPS)
-            .unwrap_or(0);
-        let (victim, other) = prepare();
-        let came = from == 0 || victim.run_to(self.places[from], self.visits[from]);
-        if came && victim.step(count - from) == Came::Between {
-            return Some((victim, other));
-        }
-        self.astray.set(self.astray.get() + 1);
-        assert!(
-            self.astray.get() * 10 <= self.len(),
-            "{} of {count} did not come where they should",
-            self.astray.get()
-        );
-        None
-    }
 }
