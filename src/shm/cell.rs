@@ -143,8 +143,10 @@ impl<T: Element> Cell<T> {
             // SAFETY: at most the rest of the element, which is this function's own, and at most the word.
             unsafe { ptr::copy_nonoverlapping(word.to_ne_bytes().as_ptr(), part, size) };
         });
-        // SAFETY: every byte was written above.
-        unsafe { T::admit(copy.as_mut_ptr()) };
+        if !cfg!(canary = "shm_copy_unchecked") {
+            // SAFETY: every byte was written above.
+            unsafe { T::admit(copy.as_mut_ptr()) };
+        }
         // SAFETY: initialised, and `admit` has made it a value.
         (unsafe { copy.assume_init() }, whole)
     }
@@ -251,8 +253,10 @@ fn decode<T: Element>(bits: Bits) -> T {
     let size = size_of::<T>().min(WORD);
     // SAFETY: `size` is neither more than the bytes nor more than the value, and they are apart.
     unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), value.as_mut_ptr().cast(), size) };
-    // SAFETY: the callers are about elements of up to a word, whose bytes were all written above.
-    unsafe { T::admit(value.as_mut_ptr()) };
+    if !cfg!(canary = "shm_unchecked") {
+        // SAFETY: the callers are about elements of up to a word, whose bytes were all written above.
+        unsafe { T::admit(value.as_mut_ptr()) };
+    }
     // SAFETY: initialised, and `admit` has made it a value.
     unsafe { value.assume_init() }
 }
