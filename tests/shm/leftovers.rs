@@ -1,12 +1,32 @@
 //! Nothing is left: descriptors, mappings and memory go with the objects, and nothing ever has a name.
+//!
+//! `BYPROXY_SHM_OBJECTS=1000000` is the long form.
 
-use std::fs;
-use std::thread;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
-use byproxy::Process;
 use byproxy::shm::{Array, Lock, RawValue, Value};
+use byproxy::{Manager, Process};
 
+use crate::served::{Served, byproxy};
 use crate::support::{Watchdog, until};
+
+/// How many objects come and go, in a process and on their way through a server.
+const OBJECTS: u32 = 100_000;
+const KEPT: u32 = 3_000;
+
+/// The long form, if that is wanted.
+fn objects(short: u32) -> u32 {
+    env::var("BYPROXY_SHM_OBJECTS").map_or(short, |objects| objects.parse().unwrap())
+}
+
+/// A watchdog that has patience with the long form.
+fn watchdog() -> Watchdog {
+    Watchdog::of(Duration::from_mins(1) * objects(OBJECTS).div_ceil(OBJECTS))
+}
 
 /// What this process has of shared memory: descriptors, mappings, kilobytes in use.
 fn in_use() -> (usize, usize, usize) {
@@ -21,12 +41,12 @@ fn in_use() -> (usize, usize, usize) {
 
 #[test]
 fn a_hundred_thousand_objects_come_and_go() {
-    let _watchdog = Watchdog::new();
+    let _watchdog = watchdog();
     // In a process of its own, where nobody else makes objects.
     let churn = || {
         drop(Value::new(1_u8));
         let before = in_use();
-        for number in 0..100_000_u32 {
+        for number in 0..objects(OBJECTS) {
             let value = Value::new(number).unwrap();
             value.fetch_add(1).unwrap();
             if number % 100 == 0 {
@@ -103,20 +123,97 @@ fn memory_another_process_has_is_not_used_again() {
 }
 
 #[test]
+fn what_a_server_kept_goes_as_well() {
+    let _watchdog = watchdog();
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("unix:{}", folder.path().join("test.sock").display());
+    // A ring's memory is no object's, and comes and goes with the calls.
+    let server = Served::run(byproxy().args(["serve", "--listen", &address, "--no-ring"]));
+    let manager = Manager::connect(&address).unwrap();
+    let list = manager.list::<Value<u32>>().unwrap();
+    let in_use = || {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
+        (manager.stats().unwrap().bytes, descriptors.count())
+    };
+    let pass = |number| {
+        list.append(manager.value(number).unwrap()).unwrap();
+        let kept = in_use();
+        assert_eq!(list.pop().unwrap().unwrap().get(), number);
+        kept
+    };
+    pass(0);
+    let before = in_use();
+    for number in 0..objects(KEPT) {
+        let kept = pass(number);
+        assert!(kept.0 > before.0 && kept.1 > before.1, "it has to be somewhere");
+    }
+    assert_eq!(in_use(), before);
+    drop(list);
+    let list = manager.list::<Value<u32>>().unwrap();
+    let many: Vec<_> = (0..KEPT).map(|number| manager.value(number).unwrap()).collect();
+    list.extend(&many).unwrap();
+    drop(many);
+    assert!(in_use().0 > before.0, "they are in the list");
+    list.clear().unwrap();
+    assert_eq!(in_use(), before);
+}
+
+/// All names in the folders where memory could have one. The second is this test's own.
+fn names(own: &Path) -> [BTreeSet<OsString>; 2] {
+    [Path::new("/dev/shm"), own].map(|folder| {
+        let entries = fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.file_name()));
+        entries.into_iter().flatten().collect()
+    })
+}
+
+/// Other programs may have a name there for a moment.
+fn assert_same(own: &Path, before: &[BTreeSet<OsString>; 2], when: &str) {
+    let began = Instant::now();
+    while names(own) != *before {
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "{when}: {:?}, before {before:?}",
+            names(own)
+        );
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Has a server keep memory, and stays.
+fn have_kept(folder: PathBuf, address: String, ready: RawValue<bool>) {
+    // SAFETY: this process was started for this, and nothing else runs in it that looks at the environment.
+    unsafe { env::set_var("TMPDIR", &folder) };
+    assert_eq!(env::temp_dir(), folder);
+    let manager = Manager::connect(&address).unwrap();
+    let list = manager.list_named::<Array<u8>>("arrays").unwrap();
+    list.append(manager.array(&vec![7; 100_000]).unwrap()).unwrap();
+    let _own = (Value::new(1_u8).unwrap(), manager.value_named("hits", 0_u64).unwrap());
+    ready.set(true);
+    thread::sleep(Duration::MAX);
+}
+
+#[test]
 fn nothing_has_a_name() {
     let _watchdog = Watchdog::new();
-    let named = || {
-        let listed = fs::read_dir("/dev/shm").map(|entries| entries.flatten().map(|entry| entry.file_name()));
-        let mut names: Vec<_> = listed.into_iter().flatten().collect();
-        names.retain(|name| name.to_string_lossy().contains("byproxy"));
-        names
-    };
-    let value = Value::new(1_u8).unwrap();
-    let array = Array::filled(0_u8, 100_000).unwrap();
-    let die = |_: Value<u8>, _: Array<u8>| thread::sleep(std::time::Duration::MAX);
-    let child = Process::spawn(die, (&value, &array)).unwrap();
-    assert!(named().is_empty());
-    child.kill().unwrap();
-    child.join().unwrap_err();
-    assert!(named().is_empty());
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path();
+    let address = format!("unix:{}", own.join("test.sock").display());
+    let mut server = Served::run(byproxy().args(["serve", "--listen", &address]).env("TMPDIR", own));
+    let manager = Manager::connect(&address).unwrap();
+    // The socket's is among them.
+    let before = names(own);
+    let ready = RawValue::new(false).unwrap();
+    let client = Process::spawn(have_kept, (own.to_owned(), address, &ready)).unwrap();
+    until(|| ready.get());
+    let fetched = manager.list_named::<Array<u8>>("arrays").unwrap().get(0).unwrap();
+    assert_same(own, &before, "in use");
+    client.kill().unwrap();
+    client.join().unwrap_err();
+    assert_same(own, &before, "after the death of its maker");
+    let again = manager.list_named::<Array<u8>>("arrays").unwrap().get(0).unwrap();
+    server.kill();
+    assert_eq!((fetched.get(-1).unwrap(), again.get(0).unwrap()), (7, 7));
+    assert_same(own, &before, "after the death of the server");
+    drop((fetched, again, manager));
+    assert_same(own, &before, "after its last handle");
 }
