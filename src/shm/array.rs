@@ -4,6 +4,7 @@ mod guard;
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,11 +13,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::cell::Cell;
 use super::element::{Element, Number};
+use super::index::{index_in, range_in};
 use super::lock::{Held, word_in};
 use super::mutex::FREE;
 use super::pool::{Block, LINE};
 use super::value::{self, READER_PATIENCE};
-use super::{index_in, made, travel};
+use super::{made, travel};
 use crate::error::Result;
 
 pub use guard::ArrayGuard;
@@ -107,6 +109,7 @@ impl<T: Element> Array<T> {
     /// assert_eq!(prices.len(), 3);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "__len__")]
     pub fn len(&self) -> usize {
         self.length
     }
@@ -136,6 +139,7 @@ impl<T: Element> Array<T> {
     /// assert!(prices.get(3).is_err());
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "__getitem__")]
     #[inline]
     pub fn get(&self, index: i64) -> Result<T> {
         let place = index_in(index, self.length)?;
@@ -157,6 +161,7 @@ impl<T: Element> Array<T> {
     /// assert_eq!(prices.to_vec(), [1.5, 2.0, 4.5]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "__setitem__")]
     #[inline]
     pub fn set(&self, index: i64, element: T) -> Result<()> {
         let place = index_in(index, self.length)?;
@@ -201,8 +206,24 @@ impl<T: Element> Array<T> {
     /// assert_eq!(seats.to_vec(), [39, 40]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "tolist")]
     pub fn to_vec(&self) -> Vec<T> {
         (0..self.length).map(|place| self.read(place)).collect()
+    }
+
+    /// Copies the elements of a range, one after the other, as [`to_vec`](Self::to_vec) does; an end outside the array is cut off. Python: `a[b:c]`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let prices = byproxy::shm::Array::new(&[1.5, 2.0, 4.0])?;
+    /// assert_eq!(prices.slice(1..3), [2.0, 4.0]);
+    /// assert_eq!(prices.slice(-1..100), [4.0]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "__getitem__")]
+    pub fn slice(&self, range: impl RangeBounds<i64>) -> Vec<T> {
+        range_in(&range, self.length).map(|place| self.read(place)).collect()
     }
 
     /// Replaces all elements, under the lock. Python: `a[:] = values`
@@ -219,8 +240,28 @@ impl<T: Element> Array<T> {
     /// assert_eq!(seats.to_vec(), [40, 50, 60]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "__setitem__")]
     pub fn copy_from_slice(&self, elements: &[T]) -> Result<()> {
         self.lock().copy_from_slice(elements)
+    }
+
+    /// Replaces the elements of a range, under the lock. Python: `a[b:c] = values`
+    ///
+    /// # Errors
+    /// [`Error::Misuse`](crate::Error::Misuse) if there are more or fewer than the range has; nothing was changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Array::new(&[40_u32, 50, 60])?;
+    /// seats.set_slice(1.., &[49, 59])?;
+    /// assert!(seats.set_slice(1.., &[49]).is_err(), "those are two");
+    /// assert_eq!(seats.to_vec(), [40, 49, 59]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "__setitem__")]
+    pub fn set_slice(&self, range: impl RangeBounds<i64>, elements: &[T]) -> Result<()> {
+        self.lock().set_slice(range, elements)
     }
 
     /// Takes the array's lock, and waits for it.

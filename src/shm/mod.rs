@@ -9,7 +9,7 @@
 //! | Python | here |
 //! |---|---|
 //! | `Value('i', 0)`, `v.value`, `v.get_lock()` | [`Value::new(0)`](Value::new), [`get`](Value::get) and [`set`](Value::set), [`lock`](Value::lock) |
-//! | `Array('d', [1, 2])`, `a[0]`, `a[:]` | [`Array::new(&[1.0, 2.0])`](Array::new), [`get`](Array::get), [`to_vec`](Array::to_vec) |
+//! | `Array('d', [1, 2])`, `a[0]`, `a[:]`, `a[1:3]` | [`Array::new(&[1.0, 2.0])`](Array::new), [`get`](Array::get), [`to_vec`](Array::to_vec), [`slice`](Array::slice) |
 //! | `RawValue('i', 0)`, `RawArray('d', 4)` | [`RawValue::new(0)`](RawValue::new), [`RawArray::new(&[0.0; 4])`](RawArray::new) |
 //! | `Lock()`, `with lock:` | [`Lock::new()`](Lock::new), [`acquire`](Lock::acquire) |
 //!
@@ -47,6 +47,7 @@ mod array;
 mod cell;
 mod element;
 mod futex;
+mod index;
 mod lock;
 #[cfg(test)]
 mod models;
@@ -82,32 +83,6 @@ fn made<T>(outcome: io::Result<T>) -> Result<T> {
         context: "can't make shared memory",
         source,
     })
-}
-
-/// The place of an index; below zero it counts from the end.
-#[inline]
-fn index_in(index: i64, length: usize) -> Result<usize> {
-    let place = match usize::try_from(index) {
-        Ok(place) => Some(place),
-        Err(_) => usize::try_from(index.unsigned_abs())
-            .ok()
-            .and_then(|back| length.checked_sub(back)),
-    };
-    match place {
-        Some(place) if place < length => Ok(place),
-        _ => Err(out_of_range(index, length)),
-    }
-}
-
-#[cold]
-fn out_of_range(index: i64, length: usize) -> Error {
-    let from_end = match length {
-        0 => String::new(),
-        _ => format!(": use 0 to {}, or -1 to -{length} from the end", length - 1),
-    };
-    Error::IndexOutOfRange(format!(
-        "index {index} is outside an array of {length} elements{from_end}"
-    ))
 }
 
 #[cold]

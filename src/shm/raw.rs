@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::cell::Cell;
 use super::element::Element;
+use super::index::{assert_fit, index_in, range_in};
 use super::pool::Block;
-use super::{index_in, made, travel};
+use super::{made, travel};
 use crate::error::Result;
 
 const VALUE_NOUN: &str = "RawValue";
@@ -205,6 +207,7 @@ impl<T: Element> RawArray<T> {
     /// assert_eq!(row.len(), 4);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "__len__")]
     pub fn len(&self) -> usize {
         self.length
     }
@@ -235,6 +238,7 @@ impl<T: Element> RawArray<T> {
     /// assert!(row.get(3).is_err());
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "__getitem__")]
     #[inline]
     pub fn get(&self, index: i64) -> Result<T> {
         let place = index_in(index, self.length)?;
@@ -254,6 +258,7 @@ impl<T: Element> RawArray<T> {
     /// assert_eq!(row.to_vec(), [1, 2, 4]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "__setitem__")]
     #[inline]
     pub fn set(&self, index: i64, element: T) -> Result<()> {
         let place = index_in(index, self.length)?;
@@ -270,8 +275,48 @@ impl<T: Element> RawArray<T> {
     /// assert_eq!(row.to_vec(), ['a', 'b']);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "tolist")]
     pub fn to_vec(&self) -> Vec<T> {
-        (0..self.length).map(|place| self.cell(place).read_held().0).collect()
+        self.slice(..)
+    }
+
+    /// Copies the elements of a range, one after the other; an end outside the array is cut off. Python: `a[b:c]`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let row = byproxy::shm::RawArray::new(&[1, 2, 3])?;
+    /// assert_eq!(row.slice(-2..), [2, 3]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "__getitem__")]
+    pub fn slice(&self, range: impl RangeBounds<i64>) -> Vec<T> {
+        range_in(&range, self.length)
+            .map(|place| self.cell(place).read_held().0)
+            .collect()
+    }
+
+    /// Replaces the elements of a range, one after the other. Python: `a[b:c] = values`
+    ///
+    /// # Errors
+    /// [`Error::Misuse`](crate::Error::Misuse) if there are more or fewer than the range has; nothing was changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let row = byproxy::shm::RawArray::new(&[1, 2, 3])?;
+    /// row.set_slice(..2, &[7, 8])?;
+    /// assert_eq!(row.to_vec(), [7, 8, 3]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "__setitem__")]
+    pub fn set_slice(&self, range: impl RangeBounds<i64>, elements: &[T]) -> Result<()> {
+        let places = range_in(&range, self.length);
+        assert_fit(elements.len(), places.len())?;
+        for (place, element) in places.zip(elements) {
+            self.cell(place).write(*element);
+        }
+        Ok(())
     }
 
     #[inline]

@@ -42,6 +42,32 @@ fn a_value_is_what_was_set() {
 }
 
 #[test]
+fn slices_are_those_of_python() {
+    let (array, raw) = (
+        Array::new(&[1_u8, 2, 3, 4]).unwrap(),
+        RawArray::new(&[1_u8, 2, 3, 4]).unwrap(),
+    );
+    for range in [1..3, -3..-1, 2..100, -100..1, 3..3, 100..200] {
+        let all = [1, 2, 3, 4];
+        let cut = |index: i64| {
+            let from_start = if index < 0 { index + 4 } else { index };
+            usize::try_from(from_start.clamp(0, 4)).unwrap()
+        };
+        let wanted = all.get(cut(range.start)..cut(range.end)).unwrap_or_default();
+        assert_eq!(array.slice(range.clone()), wanted, "{range:?}");
+        assert_eq!(array.lock().slice(range.clone()), wanted, "{range:?}");
+        assert_eq!(raw.slice(range.clone()), wanted, "{range:?}");
+    }
+    array.set_slice(-2.., &[7, 8]).unwrap();
+    raw.set_slice(..=1, &[7, 8]).unwrap();
+    array.set_slice(9.., &[]).unwrap();
+    assert_eq!((array.to_vec(), raw.to_vec()), (vec![1, 2, 7, 8], vec![7, 8, 3, 4]));
+    assert!(matches!(array.set_slice(1..3, &[0; 3]), Err(Error::Misuse(_))));
+    assert!(matches!(raw.set_slice(1..3, &[0]), Err(Error::Misuse(_))));
+    assert_eq!(array.to_vec(), [1, 2, 7, 8]);
+}
+
+#[test]
 fn all_ways_of_adding_add_up() {
     let _watchdog = Watchdog::new();
     let small = Value::new(0_u32).unwrap();

@@ -1,11 +1,12 @@
 //! `ArrayGuard`: an array whose lock is held, and what its holder may do.
 
 use std::fmt;
+use std::ops::RangeBounds;
 
 use super::Array;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::shm::element::Element;
-use crate::shm::index_in;
+use crate::shm::index::{assert_fit, index_in, range_in};
 use crate::shm::lock::Held;
 
 /// An array whose lock this thread holds. Each element is written at once, not when this is dropped.
@@ -69,6 +70,7 @@ impl<T: Element> ArrayGuard<'_, T> {
     /// assert_eq!(seats.lock().len(), 2);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "__len__")]
     pub fn len(&self) -> usize {
         self.array.length
     }
@@ -89,7 +91,7 @@ impl<T: Element> ArrayGuard<'_, T> {
     /// The element at an index.
     ///
     /// # Errors
-    /// [`Error::IndexOutOfRange`].
+    /// [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
     ///
     /// # Examples
     ///
@@ -99,6 +101,7 @@ impl<T: Element> ArrayGuard<'_, T> {
     /// assert_eq!(guard.get(0)? + guard.get(-1)?, 90);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "__getitem__")]
     pub fn get(&self, index: i64) -> Result<T> {
         let place = index_in(index, self.array.length)?;
         Ok(self.array.cell(place).read_held().0)
@@ -107,7 +110,7 @@ impl<T: Element> ArrayGuard<'_, T> {
     /// Replaces the element at an index.
     ///
     /// # Errors
-    /// [`Error::IndexOutOfRange`].
+    /// [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
     ///
     /// # Examples
     ///
@@ -119,6 +122,7 @@ impl<T: Element> ArrayGuard<'_, T> {
     /// assert_eq!(guard.to_vec(), [39, 51]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "__setitem__")]
     pub fn set(&self, index: i64, element: T) -> Result<()> {
         let place = index_in(index, self.array.length)?;
         self.write(place, element);
@@ -135,8 +139,23 @@ impl<T: Element> ArrayGuard<'_, T> {
     /// assert_eq!(total, 90);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
+    #[doc(alias = "tolist")]
     pub fn to_vec(&self) -> Vec<T> {
-        (0..self.array.length)
+        self.slice(..)
+    }
+
+    /// Copies the elements of a range; an end outside the array is cut off. Python: `a[b:c]`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seats = byproxy::shm::Array::new(&[40_u32, 50, 60])?;
+    /// assert_eq!(seats.lock().slice(..2), [40, 50]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "__getitem__")]
+    pub fn slice(&self, range: impl RangeBounds<i64>) -> Vec<T> {
+        range_in(&range, self.array.length)
             .map(|place| self.array.cell(place).read_held().0)
             .collect()
     }
@@ -144,7 +163,7 @@ impl<T: Element> ArrayGuard<'_, T> {
     /// Replaces all elements.
     ///
     /// # Errors
-    /// [`Error::Misuse`] if there are more or fewer than the array has; nothing was changed.
+    /// [`Error::Misuse`](crate::Error::Misuse) if there are more or fewer than the array has; nothing was changed.
     ///
     /// # Examples
     ///
@@ -157,14 +176,27 @@ impl<T: Element> ArrayGuard<'_, T> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn copy_from_slice(&self, elements: &[T]) -> Result<()> {
-        let length = self.array.length;
-        if elements.len() != length {
-            return Err(Error::Misuse(format!(
-                "an array of {length} elements can't take {} of them",
-                elements.len()
-            )));
-        }
-        for (place, element) in elements.iter().enumerate() {
+        self.set_slice(.., elements)
+    }
+
+    /// Replaces the elements of a range. Python: `a[b:c] = values`
+    ///
+    /// # Errors
+    /// [`Error::Misuse`](crate::Error::Misuse) if there are more or fewer than the range has; nothing was changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let row = byproxy::shm::Array::new(&[1_u8, 2, 3])?;
+    /// row.lock().set_slice(..-1, &[7, 8])?;
+    /// assert_eq!(row.to_vec(), [7, 8, 3]);
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "__setitem__")]
+    pub fn set_slice(&self, range: impl RangeBounds<i64>, elements: &[T]) -> Result<()> {
+        let places = range_in(&range, self.array.length);
+        assert_fit(elements.len(), places.len())?;
+        for (place, element) in places.zip(elements) {
             self.write(place, *element);
         }
         Ok(())
