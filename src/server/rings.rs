@@ -69,7 +69,7 @@ impl Rings {
     /// Whether sockets and timers have their turn.
     #[inline]
     pub(super) fn is_time_to_look(&mut self, driver: &Driver) -> bool {
-        if self.pieces < PIECES {
+        if self.pieces < PIECES || cfg!(canary = "ring_never_looks_up") {
             return false;
         }
         self.pieces = 0;

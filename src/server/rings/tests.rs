@@ -432,3 +432,54 @@ fn a_client_that_does_not_wait_for_its_replies_lets_others_have_their_turn() {
     }
     assert!(rest.is_empty());
 }
+
+/// What a worker does that finds something in a ring whenever it looks.
+fn call_while_scanned(client: &mut Client, server: &mut Still, rings: &mut Rings) {
+    client.send(Operation::Ping, 0, NOTHING);
+    rings.scan(&Arc::clone(&server.driver), &mut server.scratch);
+    client.receive();
+}
+
+#[test]
+fn sockets_and_timers_have_their_turn_beside_a_ring_that_is_never_empty() {
+    let mut server = Still::start();
+    let mut client = server.client();
+    client.turn(&mut server);
+    let mut rings = Rings::default();
+    rings.add(&client.lane);
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_nanos(2 * LOOK_AFTER));
+        let calls = (1..=PIECES).find(|_| {
+            call_while_scanned(&mut client, &mut server, &mut rings);
+            rings.is_time_to_look(&server.driver)
+        });
+        // The clock, too, is not looked at with every call.
+        let most = PIECES / PIECES_OF_VISIT;
+        assert!(calls.is_some_and(|calls| (2..=most).contains(&calls)), "{calls:?}");
+    }
+}
+
+#[test]
+fn a_ring_without_calls_is_parked_alone_while_another_is_never_empty() {
+    let mut server = Still::start();
+    let [mut busy, mut idle] = [server.client(), server.client()];
+    let mut rings = Rings::default();
+    for client in [&busy, &idle] {
+        client.turn(&mut server);
+        rings.add(&client.lane);
+    }
+    let scans = (1..=2 * SCANS_IN_VAIN).find(|_| {
+        call_while_scanned(&mut busy, &mut server, &mut rings);
+        !idle.lane.scanned.load(Ordering::Relaxed)
+    });
+    assert_eq!(scans, Some(SCANS_IN_VAIN));
+    assert!(busy.lane.scanned.load(Ordering::Relaxed));
+    call_while_scanned(&mut busy, &mut server, &mut rings);
+    assert_eq!(rings.scanned.len(), 1);
+    // The other's client calls by the socket from here on.
+    idle.send(Operation::Ping, 0, NOTHING);
+    let socket = idle.lane.wire.descriptor().unwrap();
+    assert_eq!(rustix::io::ioctl_fionread(socket).unwrap(), DOORBELL.len() as u64);
+    server.serve(&idle.lane);
+    idle.receive();
+}
