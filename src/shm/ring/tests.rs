@@ -373,13 +373,44 @@ fn nonsense_in_any_word_is_an_error_or_nothing() {
     }
 }
 
+/// What the system says is mapped here begins within these addresses.
+fn is_mapped(range: std::ops::Range<usize>) -> bool {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().any(|line| {
+        let mut ends = line.split([' ', '-']).map(|end| usize::from_str_radix(end, 16));
+        matches!((ends.next(), ends.next()), (Some(Ok(start)), Some(Ok(end))) if start < range.end && range.start < end)
+    })
+}
+
 #[test]
 fn a_forked_child_does_not_have_the_ring() {
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+
     let (server, client) = pair();
-    let dropped_in_child = crate::sys::holds_in_fork(move || {
+    let place = server.memory.layout.cast::<AtomicU64>();
+    let start = place.addr().get();
+    let range = start..start + SEGMENT_BYTES;
+    assert!(is_mapped(range.clone()));
+    let held = crate::sys::holds_in_fork(move || {
+        assert!(!is_mapped(range), "the child has its parent's ring");
         // Memory of the child's own may lie where the ring was: dropping the ends must not take it away.
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE;
+        // SAFETY: nothing is mapped there, and the flag has the kernel refuse if there is.
+        let own = unsafe {
+            mmap_anonymous(
+                place.as_ptr().cast(),
+                PAGE_SIZE,
+                ProtFlags::READ | ProtFlags::WRITE,
+                flags,
+            )
+        };
+        let own = NonNull::new(own.unwrap().cast::<AtomicU64>()).unwrap();
+        assert_eq!(own, place);
+        // SAFETY: the page is mapped, all zero and aligned; whoever unmaps it ends this process, which is what is looked for.
+        let word = unsafe { own.as_ref() };
+        word.store(7, Relaxed);
         drop((server, client));
-        true
+        word.load(Relaxed) == 7
     });
-    assert!(dropped_in_child);
+    assert!(held);
 }
