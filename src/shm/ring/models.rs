@@ -98,8 +98,12 @@ impl Model {
 }
 
 fn check_bounded(model: impl Fn() + Sync + Send + 'static) {
+    check_preempted(3, model);
+}
+
+fn check_preempted(times_max: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(times_max);
     builder.check(model);
 }
 
@@ -204,5 +208,109 @@ fn what_is_given_back_is_not_taken() {
         assert!(model.take(0, 1 | DECLINED));
         let seen = words::close(&model.head);
         assert_eq!((seen & POSITION, seen & DECLINED), (1, DECLINED));
+    });
+}
+
+/// Requests with a front and room for two records, as both ends treat them.
+struct Fronted {
+    words: Arc<Model>,
+    /// One more than the position of the record that lies in the front.
+    mark: AtomicU64,
+    front: AtomicU64,
+    places: [AtomicU64; 2],
+}
+
+impl Fronted {
+    fn new() -> Arc<Self> {
+        let word = || AtomicU64::new(0);
+        Arc::new(Self {
+            words: Model::new(),
+            mark: word(),
+            front: word(),
+            places: [word(), word()],
+        })
+    }
+
+    /// Writes a record: in front if something has come back since the last, which is all that it looks at there, or behind the others once
+    /// there is room.
+    fn send(&self, at: u64, value: u64, answered: bool) {
+        let words = &self.words;
+        if answered {
+            self.mark.store(at + 1, Relaxed);
+            self.front.store(value, Relaxed);
+        } else {
+            let has_room = || at < words::look(&words.head) + 2;
+            while !has_room() {
+                if words::park(&words.writer, has_room) {
+                    words.sleep(WRITER);
+                }
+            }
+            self.places[usize::from(at % 2 == 1)].store(value, Relaxed);
+        }
+        assert!(words::publish(&words.tail, at, at + 1));
+        if words::call(&words.reader) {
+            words.ring(READER);
+        }
+    }
+
+    /// Waits for a record and takes it: one that is alone in front without a call.
+    fn receive(&self, at: u64) -> u64 {
+        let words = &self.words;
+        while words::look(&words.tail) == at {
+            if words::park(&words.reader, || words::look(&words.tail) != at) {
+                words.sleep(READER);
+            }
+        }
+        let alone = words::look(&words.tail) == at + 1;
+        let in_front = self.mark.load(Relaxed) == at + 1;
+        let place = if in_front {
+            &self.front
+        } else {
+            &self.places[usize::from(at % 2 == 1)]
+        };
+        let value = place.load(Relaxed);
+        if in_front && alone {
+            words::advance(&words.head, at + 1);
+        } else {
+            words::post(&words.head, at + 1);
+            if words::call(&words.writer) {
+                words.ring(WRITER);
+            }
+        }
+        value
+    }
+}
+
+#[test]
+fn what_lies_in_front_is_overwritten_only_once_it_was_read() {
+    check_bounded(|| {
+        let (requests, replies) = (Fronted::new(), Model::new());
+        let client = {
+            let (requests, replies) = (Arc::clone(&requests), Arc::clone(&replies));
+            thread::spawn(move || {
+                requests.send(0, 10, true);
+                assert_eq!(replies.read(0), 20);
+                requests.send(1, 11, true);
+            })
+        };
+        assert_eq!(requests.receive(0), 10);
+        replies.write(0, 20);
+        assert_eq!(requests.receive(1), 11);
+        client.join().unwrap();
+    });
+}
+
+#[test]
+fn who_waits_for_room_behind_a_front_is_called_for_what_came_after_it() {
+    check_preempted(2, || {
+        let requests = Fronted::new();
+        let client = {
+            let requests = Arc::clone(&requests);
+            thread::spawn(move || (0..3).for_each(|at| requests.send(at, 10 + at, at == 0)))
+        };
+        for at in 0..3 {
+            assert_eq!(requests.receive(at), 10 + at);
+        }
+        client.join().unwrap();
     });
 }
