@@ -1,6 +1,7 @@
 //! A client against a live server, over a socket and within the process.
 
 mod forks;
+mod odd_rings;
 mod odd_servers;
 
 use std::thread::JoinHandle;

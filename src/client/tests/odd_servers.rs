@@ -13,8 +13,8 @@ use crate::transport::unix::Listener;
 use crate::transport::{Wire, ring};
 
 /// A server that lets everybody in and then does with a connection whatever it is told.
-struct Odd {
-    address: Address,
+pub(super) struct Odd {
+    pub(super) address: Address,
     _directory: tempfile::TempDir,
 }
 
@@ -52,23 +52,30 @@ impl Odd {
     }
 
     /// One whose only lane goes on in a ring, and that does what it is told once a call lies there.
-    fn with_ring(conduct: impl FnOnce(&ring::Served) + Send + 'static) -> Self {
+    pub(super) fn with_ring(conduct: impl FnOnce(&ring::Served) + Send + 'static) -> Self {
+        Self::asked_for_ring(|lane, number| {
+            let served = lane.served().unwrap();
+            assert!(served.open_ring().unwrap());
+            let given = framed(|out| write_ring(number, true, out));
+            lane.send_with(&given, served.ring().unwrap().descriptor()).unwrap();
+            until("a call lies in the ring", || served.any_ring().unwrap().has_requests());
+            conduct(served);
+        })
+    }
+
+    /// One that does what it is told when its only lane asks for a ring, under this number.
+    pub(super) fn asked_for_ring(conduct: impl FnOnce(&Wire, u64) + Send + 'static) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("odd");
         let listener = Listener::bind(&path).unwrap();
         std::thread::spawn(move || {
             let _control = admit(&listener);
             let lane = admit(&listener);
-            let served = lane.served().unwrap();
             let asked = next_frame(&lane);
             let Ok(frame::Request::Ring { number }) = frame::Request::read(&asked) else {
                 panic!("it asks for no ring")
             };
-            assert!(served.open_ring().unwrap());
-            let given = framed(|out| write_ring(number, true, out));
-            lane.send_with(&given, served.ring().unwrap().descriptor()).unwrap();
-            until("a call lies in the ring", || served.any_ring().unwrap().has_requests());
-            conduct(served);
+            conduct(&lane, number);
         });
         Self {
             address: Address::unix(path).unwrap(),
@@ -76,7 +83,7 @@ impl Odd {
         }
     }
 
-    fn connect(&self) -> Arc<Remote> {
+    pub(super) fn connect(&self) -> Arc<Remote> {
         Remote::connect(&self.address, Options::default()).unwrap()
     }
 }
@@ -109,7 +116,7 @@ fn admit(listener: &Listener) -> Wire {
 }
 
 /// The body of the next frame; nothing comes behind it.
-fn next_frame(wire: &Wire) -> Vec<u8> {
+pub(super) fn next_frame(wire: &Wire) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         if let Some(body) = frame::split(&bytes, usize::MAX).unwrap() {
@@ -129,7 +136,7 @@ fn read_frame(stream: &mut UnixStream) -> bool {
             .is_ok()
 }
 
-fn framed(body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+pub(super) fn framed(body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame::write::<FrameError>(&mut bytes, usize::MAX, |out| {
         body(out);
