@@ -5,6 +5,7 @@ mod batch;
 mod descriptors;
 mod garbage;
 mod hello;
+mod hot;
 mod idle;
 mod listener;
 mod memory;

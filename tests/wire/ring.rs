@@ -23,6 +23,8 @@ pub(crate) const REQUESTS_TAIL: u64 = 0;
 pub(crate) const REQUESTS_HEAD: u64 = 128;
 pub(crate) const REPLIES_TAIL: u64 = 256;
 pub(crate) const REPLIES_HEAD: u64 = 384;
+pub(crate) const SERVER_WAITS: u64 = 512;
+pub(crate) const CLIENT_WAITS: u64 = 640;
 pub(crate) const REQUESTS: u64 = 4096;
 pub(crate) const REPLIES: u64 = REQUESTS + CAPACITY;
 

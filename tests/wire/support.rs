@@ -31,12 +31,16 @@ impl Served {
     }
 
     pub(crate) fn with(limits: Limits) -> Self {
+        Self::with_workers(limits, 3)
+    }
+
+    pub(crate) fn with_workers(limits: Limits, workers: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let server = Server::builder()
             .listen(Address::unix(&path).unwrap())
             .limits(limits)
-            .workers(3)
+            .workers(workers)
             .build()
             .unwrap();
         let handle = server.handle();

@@ -1,0 +1,162 @@
+//! Rings that are busy, or were a moment ago: what they leave to others.
+
+use crate::ring::{CAPACITY, CLIENT_WAITS, REPLIES_HEAD, REPLIES_TAIL, REQUESTS_HEAD, Ring, SERVER_WAITS, ring};
+use crate::support::{Client, NOTHING, STUCK, Served, alone, call, until};
+use byproxy::server::Limits;
+use byproxy_proto::frame::{DOORBELL, Reply};
+use byproxy_proto::op::Operation;
+use byproxy_proto::value::Limits as ValueLimits;
+use rustix::net::RecvFlags;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Keeps a ring full of calls for so long, reading nothing of their replies but how many bytes they are; returns how many of the calls were
+/// taken.
+fn keep_full(path: &Path, how_long: Duration) -> u64 {
+    let mut client = Client::open(path);
+    let mut ring = ring(&mut client);
+    let many: Vec<u8> = (1..=100)
+        .flat_map(|number| call(number, Operation::Ping, 0, NOTHING))
+        .collect();
+    let record = 8 + (many.len() as u64).next_multiple_of(8);
+    let start = Instant::now();
+    while start.elapsed() < how_long {
+        if ring.written - ring.word(REQUESTS_HEAD) + record <= CAPACITY {
+            ring.put(&many);
+        }
+        ring.set(REPLIES_HEAD, ring.word(REPLIES_TAIL));
+        if ring.word(SERVER_WAITS) != 0 {
+            ring.set(SERVER_WAITS, 0);
+            client.lane.send(&DOORBELL);
+        }
+    }
+    ring.word(REQUESTS_HEAD) / record * 100
+}
+
+#[test]
+fn sockets_and_timers_are_served_beside_a_ring_that_is_never_empty() {
+    const HOT: Duration = Duration::from_secs(2);
+    /// A multiple of what a worker makes half of them wait, because a busy machine is no bug.
+    const LATE: Duration = Duration::from_millis(200);
+    const PATIENCE: Duration = Duration::from_millis(20);
+    let served = Served::with_workers(Limits::default(), 1);
+    let mut client = served.client();
+    let queue = (3u8, None::<&str>, Some((0u8, 0u64)));
+    let (_, handed) = client.call(Operation::Create, 0, queue).unwrap();
+    let wait = u64::try_from(PATIENCE.as_nanos()).unwrap();
+    std::thread::scope(|scope| {
+        let hot = scope.spawn(|| keep_full(&served.path, HOT));
+        until("its ring is used", || served.handle.stats().rings == 1);
+        let (mut pings, mut waits) = (Vec::new(), Vec::new());
+        while !hot.is_finished() {
+            let start = Instant::now();
+            client.ping();
+            pings.push(start.elapsed());
+            let start = Instant::now();
+            let told = client.call(Operation::QueueGet, handed[0], (wait,)).unwrap_err();
+            assert!(told.contains("in time"), "{told}");
+            waits.push(start.elapsed().checked_sub(PATIENCE).expect("it waited for so long"));
+        }
+        let calls = hot.join().unwrap();
+        assert!(calls > 2_000, "the ring was not busy: {calls} calls");
+        for (what, mut times) in [("pings were answered", pings), ("waits ended late", waits)] {
+            times.sort_unstable();
+            let (half, last) = (times[times.len() / 2], times[times.len() - 1]);
+            println!(
+                "{what} after {half:?} (half), {last:?} (all {}) beside {calls} calls",
+                times.len()
+            );
+            assert!(
+                times.len() > 4 && half < LATE,
+                "{what} after {half:?} of {}",
+                times.len()
+            );
+        }
+    });
+}
+
+/// Waits for a reply without sleeping, so that the server finds its client as awake as it says it is.
+fn next_reply(ring: &mut Ring) -> Vec<u8> {
+    let start = Instant::now();
+    while ring.word(REPLIES_TAIL) == ring.read {
+        assert!(start.elapsed() < STUCK, "no reply");
+        std::thread::yield_now();
+    }
+    ring.receive()
+}
+
+#[test]
+fn bells_that_find_no_room_are_lost_without_harm() {
+    const CALLS: u32 = 2_000;
+    let served = Served::start();
+    let mut client = served.client();
+    let mut ring = ring(&mut client);
+    for number in 1..=u64::from(CALLS) {
+        ring.set(CLIENT_WAITS, 1);
+        ring.send(&mut client, &call(number, Operation::Ping, 0, NOTHING));
+        let reply = next_reply(&mut ring);
+        let reply = Reply::read(&reply[4..], &ValueLimits::default()).unwrap();
+        assert!(
+            matches!(reply, Reply::Done { number: answered, .. } if answered == number),
+            "{reply:?}"
+        );
+    }
+    assert!(
+        served.handle.stats().bells >= u64::from(CALLS),
+        "{:?}",
+        served.handle.stats()
+    );
+    let mut bells = DOORBELL.repeat(CALLS.try_into().unwrap());
+    let (read, _) = rustix::net::recv(&client.lane.0, bells.as_mut_slice(), RecvFlags::DONTWAIT).unwrap();
+    assert!(read < bells.len(), "there was room for all of them");
+    assert!(bells.iter().all(|byte| *byte == 0));
+    client.ping();
+}
+
+#[test]
+fn a_server_whose_clients_were_busy_in_rings_comes_to_rest() {
+    alone("hot::a_server_whose_clients_were_busy_in_rings_comes_to_rest", || {
+        let served = Served::start();
+        let mut clients: Vec<_> = (0..50)
+            .map(|_| {
+                let mut client = served.client();
+                let ring = ring(&mut client);
+                (client, ring)
+            })
+            .collect();
+        for number in 1..=20 {
+            for (client, ring) in &mut clients {
+                ring.send(client, &call(number, Operation::Ping, 0, NOTHING));
+                assert!(!next_reply(ring).is_empty());
+            }
+        }
+        until("their rings are given back", || served.handle.stats().rings == 0);
+        let stats = served.handle.stats();
+        assert_eq!((stats.sessions, stats.rings_opened), (50, 50));
+        // Whoever looked at the last of them is asleep by then.
+        std::thread::sleep(Duration::from_millis(200));
+        let before = switches();
+        std::thread::sleep(Duration::from_secs(5));
+        assert!(before.0 > 0);
+        assert_eq!(before, switches(), "an idle server woke");
+    });
+}
+
+/// How many threads the server has, and how often they have slept or given way.
+fn switches() -> (usize, u64) {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let statuses = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).ok());
+    let of_server: Vec<String> = statuses
+        .filter(|status| status.starts_with("Name:\tbyproxy-"))
+        .collect();
+    let counts = of_server.iter().flat_map(|status| {
+        status
+            .lines()
+            .filter(|line| line.contains("ctxt_switches"))
+            .map(|line| {
+                let (_, count) = line.rsplit_once('\t').unwrap();
+                count.parse::<u64>().unwrap()
+            })
+    });
+    (of_server.len(), counts.sum())
+}
