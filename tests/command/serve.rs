@@ -3,8 +3,9 @@
 use crate::served::{Served, byproxy};
 use crate::watchdog::Watchdog;
 use crate::{Ended, end, run};
-use byproxy::Manager;
-use rustix::process::Signal;
+use byproxy::{Address, Manager, Process};
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{Pid, Signal};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -166,6 +167,58 @@ fn it_takes_more_connections_than_a_shell_allows_descriptors() {
     let server = Served::run(shell.arg(env!("CARGO_BIN_EXE_byproxy")).arg(&path));
     let _others: Vec<UnixStream> = (0..100).map(|_| UnixStream::connect(&path).unwrap()).collect();
     Manager::connect(server.address()).unwrap().ping().unwrap();
+}
+
+/// How many rings a server has made for its clients.
+fn rings_of(server: Pid) -> usize {
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", server.as_raw_nonzero())).unwrap();
+    let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    targets
+        .filter(|target| target.to_string_lossy().starts_with("/memfd:byproxy"))
+        .count()
+}
+
+#[test]
+fn busy_clients_go_on_in_shared_memory_unless_it_is_told_to_keep_them_out() {
+    let _watchdog = Watchdog::new();
+    for (words, rings) in [(&[][..], 1), (&["--no-ring"], 0)] {
+        let server = Served::run(byproxy().arg("serve").args(words).env_remove("BYPROXY_LISTEN"));
+        let manager = Manager::connect(server.address()).unwrap();
+        for _ in 0..100 {
+            manager.ping().unwrap();
+        }
+        assert_eq!(rings_of(server.pid()), rings, "{words:?}");
+    }
+}
+
+#[test]
+fn a_manager_that_wants_no_rings_starts_a_server_without_them() {
+    let _watchdog = Watchdog::new();
+    for (wanted, rings) in [(true, 2), (false, 0)] {
+        let manager = Manager::builder().ring(wanted).start().unwrap();
+        let Some(Address::Unix(path)) = manager.address() else {
+            panic!("it has no socket")
+        };
+        let stream = UnixStream::connect(&path).unwrap();
+        let server = socket_peercred(&stream).unwrap().pid;
+        for _ in 0..100 {
+            manager.ping().unwrap();
+        }
+        // Another process has no such wish.
+        let address = manager.address().unwrap().to_string();
+        let other = Process::spawn(find_rings, (address, server.as_raw_nonzero().get(), rings)).unwrap();
+        other.join().unwrap();
+    }
+}
+
+/// Makes a server busy, and looks how many rings it has then.
+fn find_rings(address: String, server: i32, rings: usize) -> byproxy::Result<()> {
+    let manager = Manager::connect(address)?;
+    for _ in 0..100 {
+        manager.ping()?;
+    }
+    assert_eq!(rings_of(Pid::from_raw(server).unwrap()), rings);
+    Ok(())
 }
 
 #[test]
