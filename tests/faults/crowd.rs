@@ -12,6 +12,7 @@ use byproxy::{Address, GetError, Manager, QueueProxy};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const SESSIONS: u64 = 10;
@@ -20,11 +21,13 @@ const WAITERS_EACH: u64 = 1_000;
 const DESCRIPTORS: usize = 12_000;
 /// What the server may take to release them all.
 const RELEASED_WITHIN: Duration = Duration::from_secs(1);
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// A server for so many connections. Says when it can be connected to.
-fn server_for(status: PathBuf, path: PathBuf, connections_max: usize) -> byproxy::Result<()> {
+fn server_for(status: PathBuf, path: PathBuf, connections_max: usize, ring_after: u64) -> byproxy::Result<()> {
     let limits = Limits {
         connections_max,
+        ring_after,
         ..Limits::default()
     };
     let server = Server::builder().listen(Address::unix(path)?).limits(limits).build()?;
@@ -56,79 +59,81 @@ fn crowd(status: PathBuf, queue: QueueProxy<u64>, released: PathBuf) {
     publisher.doing(Doing::Finished);
 }
 
-#[test]
-fn ten_thousand_waiters_are_woken_one_by_one_and_all_at_once() {
-    let limits = getrlimit(Resource::Nofile);
-    if limits.maximum.is_some_and(|maximum| maximum < DESCRIPTORS as u64) {
-        println!(
-            "SKIPPED (too few descriptors are allowed): ten_thousand_waiters_are_woken_one_by_one_and_all_at_once: {limits:?}"
-        );
-        return;
-    }
-    // For the children: they inherit it.
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limits.maximum,
-            ..limits
-        },
-    )
-    .unwrap();
-    let watchdog = Watchdog::with_limit(Duration::from_mins(1));
-    let morgue = Morgue::new();
-    let path = morgue.file();
-    let server = victim!(morgue, server_for, path.clone(), DESCRIPTORS);
-    server.await_doing(Doing::Waiting);
-    let manager = Manager::connect(format!("unix:{}", path.display())).unwrap();
-    let baseline = Baseline::of(&manager);
-    let queue = manager.queue::<u64>(0).unwrap();
-    let released = morgue.file();
-    let victims: Vec<_> = (0..SESSIONS)
-        .map(|_| victim!(morgue, crowd, queue.clone(), released.clone()))
-        .collect();
-    let everyone = SESSIONS * WAITERS_EACH;
-    await_waiters(&manager, everyone);
-    watchdog.progress();
-
-    queue.put(7).unwrap();
-    await_waiters(&manager, everyone - 1);
-    // A round trip to each process's session lies between: nobody else was woken.
-    while queue.audit().unwrap().committed == 0 {
-        std::thread::yield_now();
-    }
-    let audit = queue.audit().unwrap();
-    assert_eq!(
-        (audit.committed, audit.in_flight, audit.returned),
-        (1, 0, 0),
-        "one item wakes one"
-    );
-    assert_eq!(manager.stats().unwrap().waiters, everyone - 1);
-
-    let ended = monotonic();
-    queue.shutdown().unwrap();
-    for victim in &victims {
-        victim.join();
-    }
-    let records = record::read(&released);
-    assert_eq!(records.len() as u64, everyone * 2, "everyone was released");
-    let woken: Vec<u64> = records
-        .chunks(2)
-        .filter(|record| record[1] != 0)
-        .map(|record| record[1])
-        .collect();
-    assert_eq!(woken, [7]);
-    let last = records.chunks(2).map(|record| record[0]).max().unwrap();
-    let mut times = Times::default();
-    times.add(Duration::from_nanos(last - ended));
-    times.hold(
-        &format!("from shutdown to the last of {} waiters", everyone - 1),
-        RELEASED_WITHIN,
-    );
-    drop((victims, queue));
-    baseline.await_return();
-}
-
 on_each_transport! {
+    // There are not rings for all of them: in a ring and on a socket the same holds.
+    fn ten_thousand_waiters_are_woken_one_by_one_and_all_at_once(transport) {
+        let limits = getrlimit(Resource::Nofile);
+        if limits.maximum.is_some_and(|maximum| maximum < DESCRIPTORS as u64) {
+            println!(
+                "SKIPPED (too few descriptors are allowed): ten_thousand_waiters_are_woken_one_by_one_and_all_at_once: {limits:?}"
+            );
+            return;
+        }
+        // For the children: they inherit it.
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limits.maximum,
+                ..limits
+            },
+        )
+        .unwrap();
+        // One crowd is as much as a machine may allow.
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let watchdog = Watchdog::with_limit(Duration::from_mins(1));
+        let morgue = Morgue::new();
+        let path = morgue.file();
+        let server = victim!(morgue, server_for, path.clone(), DESCRIPTORS, transport.ring_after());
+        server.await_doing(Doing::Waiting);
+        let manager = Manager::connect(format!("unix:{}", path.display())).unwrap();
+        let baseline = Baseline::of(&manager);
+        let queue = manager.queue::<u64>(0).unwrap();
+        let released = morgue.file();
+        let victims: Vec<_> = (0..SESSIONS)
+            .map(|_| victim!(morgue, crowd, queue.clone(), released.clone()))
+            .collect();
+        let everyone = SESSIONS * WAITERS_EACH;
+        await_waiters(&manager, everyone);
+        watchdog.progress();
+
+        queue.put(7).unwrap();
+        await_waiters(&manager, everyone - 1);
+        // A round trip to each process's session lies between: nobody else was woken.
+        while queue.audit().unwrap().committed == 0 {
+            std::thread::yield_now();
+        }
+        let audit = queue.audit().unwrap();
+        assert_eq!(
+            (audit.committed, audit.in_flight, audit.returned),
+            (1, 0, 0),
+            "one item wakes one"
+        );
+        assert_eq!(manager.stats().unwrap().waiters, everyone - 1);
+
+        let ended = monotonic();
+        queue.shutdown().unwrap();
+        for victim in &victims {
+            victim.join();
+        }
+        let records = record::read(&released);
+        assert_eq!(records.len() as u64, everyone * 2, "everyone was released");
+        let woken: Vec<u64> = records
+            .chunks(2)
+            .filter(|record| record[1] != 0)
+            .map(|record| record[1])
+            .collect();
+        assert_eq!(woken, [7]);
+        let last = records.chunks(2).map(|record| record[0]).max().unwrap();
+        let mut times = Times::default();
+        times.add(Duration::from_nanos(last - ended));
+        times.hold(
+            &format!("from shutdown to the last of {} waiters", everyone - 1),
+            RELEASED_WITHIN,
+        );
+        drop((victims, queue));
+        baseline.await_return();
+    }
+
     fn a_crowd_that_is_killed_leaves_no_trace(transport) {
         let _watchdog = Watchdog::new();
         let manager = transport.start();
@@ -157,7 +162,7 @@ fn a_client_that_finds_no_place_waits_for_one() {
     let _watchdog = Watchdog::new();
     let morgue = Morgue::new();
     let path = morgue.file();
-    let server = victim!(morgue, server_for, path.clone(), 4);
+    let server = victim!(morgue, server_for, path.clone(), 4, 16);
     server.await_doing(Doing::Waiting);
     let others: Vec<_> = (0..4).map(|_| UnixStream::connect(&path).unwrap()).collect();
     let late = std::thread::spawn({

@@ -34,7 +34,8 @@ impl Transport {
         Served::run(command.args(words))
     }
 
-    fn ring_after(self) -> u64 {
+    /// From which call on a lane goes on in a ring; zero is never.
+    pub(crate) fn ring_after(self) -> u64 {
         match self {
             Self::Socket => 0,
             Self::Ring => 1,
