@@ -1,12 +1,13 @@
 //! A consumer killed, or cut off while it lives, between any two instructions of taking a reply from a ring: the item is its own or is back in
 //! the queue, and the server's books say which.
 //!
-//! The reply lies in the ring before the first of these instructions, so that all victims go the same way. Of the thousands on it those
-//! around the commit all have their turn, of the others some; `BYPROXY_KILL_POINTS=all` has them all.
+//! The reply lies in the ring before the first of these instructions, so that all victims go the same way: a small one in front, a larger one
+//! in the stream. Of the thousands on it those around the commit all have their turn, of the others some; `BYPROXY_KILL_POINTS=all` has them
+//! all. A reply that is larger than the ring comes while it is read: there its consumer is killed after some time.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use byproxy::shm::Value;
 use byproxy::{Manager, QueueAudit, QueueProxy};
@@ -31,9 +32,11 @@ const FAILED: u64 = 2;
 struct Stage {
     server: Served,
     manager: Manager,
-    queue: QueueProxy<u64>,
+    queue: QueueProxy<String>,
     outcome: Value<u64>,
     sessions: u64,
+    /// What is put and taken.
+    item: String,
 }
 
 /// Where an item was found.
@@ -46,7 +49,8 @@ enum Found {
 }
 
 impl Stage {
-    fn set() -> Self {
+    /// One on which items of so many bytes are taken.
+    fn set(bytes: usize) -> Self {
         let server = Served::run(byproxy().args(["serve", "--ring-after", "1"]));
         let manager = Manager::connect(server.address()).unwrap();
         let queue = manager.queue_named("jobs", 0).unwrap();
@@ -58,6 +62,7 @@ impl Stage {
             queue,
             outcome,
             sessions,
+            item: "x".repeat(bytes),
         }
     }
 
@@ -66,22 +71,28 @@ impl Stage {
         self.outcome.set(UNKNOWN);
         let victim = Victim::new(
             || {
+                let before = shares();
                 let manager = Manager::connect(self.server.address()).unwrap();
-                let queue = manager.queue_named::<u64>("jobs", 0).unwrap();
+                let queue = manager.queue_named::<String>("jobs", 0).unwrap();
                 // Whatever is done once only is done by now, and the lane is in its ring.
-                queue.put(1).unwrap();
+                queue.put(&self.item).unwrap();
                 queue.get().unwrap();
+                assert_eq!(
+                    shares() - before,
+                    2,
+                    "a ring for its calls, and one for those that wait"
+                );
                 (manager, queue)
             },
             |(manager, queue)| {
-                let got = queue.get().is_ok_and(|item| item == 7);
+                let got = queue.get().is_ok_and(|item| item == self.item);
                 self.outcome.set(if got { GOT } else { FAILED });
                 // It says nothing at its end: what is dropped here would be a goodbye.
                 std::mem::forget((manager, queue));
             },
         );
         victim.run_to_sleep_in(libc::SYS_recvfrom);
-        self.queue.put(7).unwrap();
+        self.queue.put(&self.item).unwrap();
         victim.wait_for_wake();
         (victim, ())
     }
@@ -97,7 +108,7 @@ impl Stage {
         if committed == 1 {
             return Found::Committed;
         }
-        assert_eq!(self.queue.try_get().unwrap(), 7);
+        assert!(self.queue.try_get().unwrap() == self.item);
         Found::Returned
     }
 
@@ -144,10 +155,32 @@ fn chosen(way: &Way, commit: usize) -> BTreeSet<usize> {
     (0..way.len()).step_by(step).chain(around).collect()
 }
 
+/// How much memory this process shares with others; a child does not have its parent's rings.
+fn shares() -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains("memfd:byproxy")).count()
+}
+
+/// Fits the front of a ring.
+const SMALL: usize = 1;
+/// Goes through the stream in one record.
+const LARGER: usize = 100;
+/// Goes through it in several.
+const HUGE: usize = 100_000;
+
 #[test]
 fn killed_anywhere_the_item_is_the_consumers_or_back() {
+    killed_anywhere(SMALL);
+}
+
+#[test]
+fn killed_anywhere_a_larger_item_is_the_consumers_or_back() {
+    killed_anywhere(LARGER);
+}
+
+fn killed_anywhere(bytes: usize) {
     let _watchdog = Watchdog::of(LIMIT);
-    let stage = Stage::set();
+    let stage = Stage::set(bytes);
     let way = Way::of(|| stage.consumer());
     until(|| stage.manager.stats().unwrap().sessions == stage.sessions);
     while stage.queue.try_get().is_ok() {}
@@ -177,9 +210,41 @@ fn killed_anywhere_the_item_is_the_consumers_or_back() {
 }
 
 #[test]
+fn killed_at_any_time_a_huge_item_is_the_consumers_or_back() {
+    const KILLS: u32 = 100;
+    let _watchdog = Watchdog::of(LIMIT);
+    let stage = Stage::set(HUGE);
+    let whole = {
+        let (victim, ()) = stage.consumer();
+        let start = Instant::now();
+        victim.run();
+        start.elapsed()
+    };
+    until(|| stage.manager.stats().unwrap().sessions == stage.sessions);
+    let (mut returned, mut committed) = (0, 0);
+    for kill in 0..KILLS {
+        let before = stage.queue.audit().unwrap();
+        let (mut victim, ()) = stage.consumer();
+        if kill + 1 == KILLS {
+            victim.run();
+        } else {
+            victim.go_on();
+            std::thread::sleep(whole * kill / KILLS);
+        }
+        victim.kill();
+        match stage.find(&before) {
+            Found::Returned => returned += 1,
+            Found::Committed => committed += 1,
+        }
+    }
+    println!("{HUGE} bytes were taken within {whole:?}: {returned} kills before the commit, {committed} after it");
+    assert!(returned > 0 && committed > 0);
+}
+
+#[test]
 fn cut_off_anywhere_the_consumer_and_the_books_agree() {
     let _watchdog = Watchdog::of(LIMIT);
-    let stage = Stage::set();
+    let stage = Stage::set(SMALL);
     let way = Way::of(|| stage.consumer());
     until(|| stage.manager.stats().unwrap().sessions == stage.sessions);
     while stage.queue.try_get().is_ok() {}

@@ -1,4 +1,5 @@
-//! Direct objects in shared memory: what they do, between processes, when processes are killed, and when peers misbehave.
+//! Direct objects in shared memory: what they do, between processes, when processes are killed, and when peers misbehave. Also what else takes
+//! a victim that is traced: deliveries through rings, and the system calls of a call.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -22,6 +23,8 @@ mod leftovers;
 mod locks;
 mod signals;
 mod support;
+#[cfg(target_arch = "x86_64")]
+mod system_calls;
 mod values;
 #[cfg(target_arch = "x86_64")]
 mod victim;

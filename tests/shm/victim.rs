@@ -3,6 +3,8 @@
 //! The copy inherits the mappings, as a participant of its own. It stops before and after what it does by sending itself a signal; between
 //! the two stops its parent makes it step. Written for one architecture: breakpoints and registers are not the same on others.
 
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
 use std::mem::MaybeUninit;
 use std::time::Instant;
 use std::{fs, io};
@@ -120,11 +122,7 @@ impl Victim {
     }
 
     fn registers(&self) -> libc::user_regs_struct {
-        let mut registers = MaybeUninit::<libc::user_regs_struct>::zeroed();
-        let place = registers.as_mut_ptr().expose_provenance() as u64;
-        request(libc::PTRACE_GETREGS, self.pid, 0, place);
-        // SAFETY: zeroed, then filled by the kernel; every pattern of bytes is such a struct.
-        unsafe { registers.assume_init() }
+        registers(self.pid)
     }
 
     /// Lets it run until it sleeps on a futex; it stops when it has been woken.
@@ -144,10 +142,27 @@ impl Victim {
         until(|| self.told("stat").contains(") S ") || self.told("stat").contains(") t "));
     }
 
+    /// Lets it run to its end, and counts its system calls.
+    pub(crate) fn system_calls(&self) -> BTreeMap<i64, u64> {
+        let mut counted = BTreeMap::new();
+        loop {
+            request(libc::PTRACE_SYSCALL, self.pid, 0, 0);
+            if self.wait() == Signal::STOP.as_raw() {
+                return counted;
+            }
+            count_entry(&self.registers(), &mut counted);
+        }
+    }
+
     /// Lets it run to its end, or to where it stops itself.
     pub(crate) fn run(&self) {
         request(libc::PTRACE_CONT, self.pid, 0, 0);
         assert_eq!(self.wait(), Signal::STOP.as_raw());
+    }
+
+    /// Lets it run, and returns at once.
+    pub(crate) fn go_on(&self) {
+        request(libc::PTRACE_CONT, self.pid, 0, 0);
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -193,6 +208,74 @@ impl Drop for Victim {
         }
         while self.wait_for_change().stopped() {}
     }
+}
+
+/// The threads of another process, watched by the thread that has seized them for as long as it lives.
+pub(crate) struct Threads(Vec<Pid>);
+
+impl Threads {
+    /// Returns once each of them stops at its system calls.
+    pub(crate) fn seize(process: Pid) -> Self {
+        let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("it is alive");
+        let threads = tasks.map(|task| {
+            let name = task.expect("a thread").file_name();
+            Pid::from_raw(name.to_str().and_then(|id| id.parse().ok()).expect("a number")).expect("a thread's id")
+        });
+        let threads = Self(threads.collect());
+        for thread in &threads.0 {
+            request(libc::PTRACE_SEIZE, *thread, 0, 0);
+            request(libc::PTRACE_INTERRUPT, *thread, 0, 0);
+            while !has_stopped(*thread) {}
+            request(libc::PTRACE_SYSCALL, *thread, 0, 0);
+        }
+        threads
+    }
+
+    /// Counts their system calls until something is so.
+    pub(crate) fn system_calls(&self, until: impl Fn() -> bool) -> BTreeMap<i64, u64> {
+        let mut counted = BTreeMap::new();
+        while !until() {
+            for thread in &self.0 {
+                if has_stopped(*thread) {
+                    count_entry(&registers(*thread), &mut counted);
+                    request(libc::PTRACE_SYSCALL, *thread, 0, 0);
+                }
+            }
+            std::thread::yield_now();
+        }
+        counted
+    }
+}
+
+/// Whether a thread that was seized has stopped since it last went on.
+fn has_stopped(thread: Pid) -> bool {
+    let mut status = 0;
+    // SAFETY: the status is a live integer.
+    let found = unsafe {
+        libc::waitpid(
+            thread.as_raw_nonzero().get(),
+            &raw mut status,
+            libc::__WALL | libc::WNOHANG,
+        )
+    };
+    assert!(found >= 0, "waitpid: {}", io::Error::last_os_error());
+    assert!(found == 0 || libc::WIFSTOPPED(status), "it ended: {status}");
+    found > 0
+}
+
+/// Counts the system call that a process stands before; it also stops behind each.
+fn count_entry(registers: &libc::user_regs_struct, counted: &mut BTreeMap<i64, u64>) {
+    if registers.rax.cast_signed() == -i64::from(libc::ENOSYS) {
+        *counted.entry(registers.orig_rax.cast_signed()).or_default() += 1;
+    }
+}
+
+fn registers(pid: Pid) -> libc::user_regs_struct {
+    let mut registers = MaybeUninit::<libc::user_regs_struct>::zeroed();
+    let place = registers.as_mut_ptr().expose_provenance() as u64;
+    request(libc::PTRACE_GETREGS, pid, 0, place);
+    // SAFETY: zeroed, then filled by the kernel; every pattern of bytes is such a struct.
+    unsafe { registers.assume_init() }
 }
 
 /// One request about a stopped process; the two numbers are addresses for some.
