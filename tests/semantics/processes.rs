@@ -1,6 +1,6 @@
 //! Proxies in other processes, and the life of a server process.
 
-use crate::support::{Outcome, check, process, unix};
+use crate::support::{Outcome, check, process, ring, unix};
 use byproxy::process::SpawnError;
 use byproxy::{Address, DictProxy, Error, ListProxy, LockProxy, Manager, Process, QueueProxy, Server};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const PROCESSES: u32 = 4;
 const ROUNDS: u32 = 25;
 
-/// Declares tests that run with a server in this process and with one in a process of its own.
+/// Declares tests that run with a server in this process, over sockets and in rings, and with one in a process of its own.
 macro_rules! across_processes {
     ($( fn $name:ident($manager:ident) $body:block )*) => {$(
         #[test]
@@ -20,6 +20,7 @@ macro_rules! across_processes {
                 Ok(())
             }
             check(unix, run);
+            check(ring, run);
             check(process, run);
         }
     )*};
