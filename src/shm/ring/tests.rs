@@ -373,7 +373,7 @@ fn nonsense_in_any_word_is_an_error_or_nothing() {
     }
 }
 
-/// What the system says is mapped here begins within these addresses.
+/// Whether something is mapped at any of these addresses.
 fn is_mapped(range: std::ops::Range<usize>) -> bool {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     maps.lines().any(|line| {
