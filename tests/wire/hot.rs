@@ -83,17 +83,11 @@ fn everybody_has_a_turn_beside_a_ring_that_is_never_empty() {
             ("waits after their time", waits),
             ("calls in another ring", calls),
         ] {
+            assert!(times.len() > 4, "{what}: {} of them", times.len());
             times.sort_unstable();
             let (half, last) = (times[times.len() / 2], times[times.len() - 1]);
-            println!(
-                "{what} after {half:?} (half), {last:?} (all {}) beside {busy} calls",
-                times.len()
-            );
-            assert!(
-                times.len() > 4 && half < LATE,
-                "{what} after {half:?} of {}",
-                times.len()
-            );
+            println!("{what}: {half:?} (half), {last:?} (all {}) beside {busy}", times.len());
+            assert!(half < LATE, "{what}: {times:?}");
         }
     });
 }
