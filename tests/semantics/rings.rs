@@ -82,7 +82,7 @@ fn a_busy_lane_goes_on_in_a_ring_and_others_stay() {
 #[test]
 fn hot_calls_wake_nobody() {
     const CALLS: u64 = 1000;
-    const ROUNDS: usize = 99;
+    const ROUNDS: usize = 49;
     let server = Watched::start(early());
     let manager = server.connect();
     let dict = manager.dict::<String, u64>().unwrap();
