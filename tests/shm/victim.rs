@@ -3,8 +3,7 @@
 //! The copy inherits the mappings, as a participant of its own. It stops before and after what it does by sending itself a signal; between
 //! the two stops its parent makes it step. Written for one architecture: breakpoints and registers are not the same on others.
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::time::Instant;
 use std::{fs, io};
