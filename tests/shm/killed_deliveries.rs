@@ -22,6 +22,8 @@ const LIMIT: Duration = Duration::from_mins(10);
 const AROUND: usize = 40;
 /// How many others have theirs.
 const SAMPLED: usize = 150;
+/// How many consumers may show the way.
+const GUIDES: usize = 5;
 
 /// What a consumer knows of its call.
 const UNKNOWN: u64 = 0;
@@ -130,18 +132,31 @@ impl Stage {
         None
     }
 
-    /// The first instruction after which the item is the consumer's.
-    fn commit(&self, way: &Way) -> usize {
+    /// What consumers do, and the first instruction of it after which the item is theirs. If the one that showed the way went another than
+    /// others do, another one shows it.
+    fn way(&self) -> (Way, usize) {
+        for _ in 0..GUIDES {
+            let way = Way::of(|| self.consumer());
+            until(|| self.manager.stats().unwrap().sessions == self.sessions);
+            while self.queue.try_get().is_ok() {}
+            if let Some(commit) = self.commit(&way) {
+                return (way, commit);
+            }
+        }
+        panic!("the way to the commit is not the same each time")
+    }
+
+    /// The first instruction after which the item is the consumer's; nothing if one went another way.
+    fn commit(&self, way: &Way) -> Option<usize> {
         let (mut returned, mut committed) = (0, way.len() - 1);
         while committed - returned > 1 {
             let middle = returned.midpoint(committed);
-            match self.at(way, middle, |victim| _ = victim.kill()) {
-                Some(Found::Returned) => returned = middle,
-                Some(Found::Committed) => committed = middle,
-                None => panic!("the way to the commit is not the same each time"),
+            match self.at(way, middle, |victim| _ = victim.kill())? {
+                Found::Returned => returned = middle,
+                Found::Committed => committed = middle,
             }
         }
-        committed
+        Some(committed)
     }
 }
 
@@ -181,10 +196,7 @@ fn killed_anywhere_a_larger_item_is_the_consumers_or_back() {
 fn killed_anywhere(bytes: usize) {
     let _watchdog = Watchdog::of(LIMIT);
     let stage = Stage::set(bytes);
-    let way = Way::of(|| stage.consumer());
-    until(|| stage.manager.stats().unwrap().sessions == stage.sessions);
-    while stage.queue.try_get().is_ok() {}
-    let commit = stage.commit(&way);
+    let (way, commit) = stage.way();
     let (mut returned, mut committed) = (0, 0);
     for count in chosen(&way, commit) {
         match stage.at(&way, count, |victim| _ = victim.kill()) {
@@ -246,10 +258,7 @@ fn killed_at_any_time_a_huge_item_is_the_consumers_or_back() {
 fn cut_off_anywhere_the_consumer_and_the_books_agree() {
     let _watchdog = Watchdog::of(LIMIT);
     let stage = Stage::set(SMALL);
-    let way = Way::of(|| stage.consumer());
-    until(|| stage.manager.stats().unwrap().sessions == stage.sessions);
-    while stage.queue.try_get().is_ok() {}
-    let commit = stage.commit(&way);
+    let (way, commit) = stage.way();
     let (mut got, mut failed) = (0, 0);
     for count in chosen(&way, commit) {
         let found = stage.at(&way, count, |victim| {
