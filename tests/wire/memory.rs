@@ -312,7 +312,7 @@ fn what_is_kept_is_charged_with_its_size_and_cant_grow() {
 
     // What is larger than all that a server may keep, though there is nothing in it yet.
     let huge = sealed();
-    ftruncate(&huge, 9 << 30).unwrap();
+    ftruncate(&huge, 1 << 50).unwrap();
     let refused = share(&mut client, None, &[huge.as_fd()]).unwrap_err();
     assert!(
         refused.starts_with("TooLarge") && refused.contains("memory"),
