@@ -115,16 +115,17 @@ impl Pair for Neighbours {
         let done: u8;
         // SAFETY:
         // - The promise to `new`: mapped, aligned to 16, atomic for everyone. The processor orders it with narrower atomics in it.
-        // - `rbx`, which the compiler keeps for itself, is as it was afterwards.
+        // - `rbx`, which the compiler keeps for itself, is as it was afterwards. It may give it to operands that name no register, so the
+        //   address names one.
         // - The function in `core::arch` is the same instruction, but is never inlined where the processor is not known.
         unsafe {
             std::arch::asm!(
-                "xchg rbx, {new}",
-                "lock cmpxchg16b [{at}]",
-                "mov rbx, {new}",
+                "xchg rbx, rsi",
+                "lock cmpxchg16b [rdi]",
+                "mov rbx, rsi",
                 "sete {done}",
-                at = in(reg) self.0.as_ptr(),
-                new = inout(reg) new.0 => _,
+                in("rdi") self.0.as_ptr(),
+                inout("rsi") new.0 => _,
                 done = out(reg_byte) done,
                 in("rcx") new.1,
                 inout("rax") current.0 => lock,
