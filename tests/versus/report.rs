@@ -120,8 +120,9 @@ fn missed(one: &Measured, goal: &Goal, all: &[Measured]) -> Option<String> {
             Some(ratio) => (format!("{ratio:.2} × {column:?}"), times.to_string()),
         },
         Goal::OfRow(row, times) => {
-            let other = all.iter().find(|other| other.row.id == row);
-            match other.and_then(|other| other.get(Column::Byproxy)) {
+            // Rows that nobody asked for can't be compared with.
+            let other = all.iter().find(|other| other.row.id == row)?;
+            match other.get(Column::Byproxy) {
                 None => return Some(unjudged(row)),
                 Some(theirs) if ours >= theirs * times => return None,
                 Some(theirs) => (format!("{:.2} × {row}", ours / theirs), times.to_string()),
