@@ -66,8 +66,9 @@ impl Drop for Delivery<'_> {
                 arguments: &NOTHING,
                 wait: Wait::TRY,
             };
-            let _ = self.remote.exchange_apart(self.lane, &ping, self.frames);
-            self.lane.consume();
+            if self.remote.exchange_apart(self.lane, &ping, self.frames).is_ok() {
+                self.lane.consume();
+            }
         }
     }
 }

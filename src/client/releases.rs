@@ -30,12 +30,14 @@ impl Releases {
             Some((last, count)) if *last == object => *count += 1,
             _ => waiting.push((object, 1)),
         }
-        self.count.store(waiting.len(), Ordering::Release);
+        // In one order with the exchanges of the first lane (`seat.rs`): who has stored this finds a lane free, or whoever returns one finds
+        // this.
+        self.count.store(waiting.len(), Ordering::SeqCst);
     }
 
     #[inline]
     fn is_empty(&self) -> bool {
-        self.count.load(Ordering::Acquire) == 0
+        self.count.load(Ordering::SeqCst) == 0
     }
 
     /// Appends frames with everything that waits.

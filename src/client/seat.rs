@@ -15,7 +15,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 use super::lane::Lane;
 
@@ -102,8 +102,10 @@ trait SeatWord {
 
 impl SeatWord for AtomicU32 {
     #[inline]
-    fn exchange(&self, from: u32, to: u32, order: std::sync::atomic::Ordering) -> Result<u32, u32> {
-        self.compare_exchange(from, to, order, Relaxed)
+    fn exchange(&self, from: u32, to: u32, _order: std::sync::atomic::Ordering) -> Result<u32, u32> {
+        // More than handing over needs: whoever drops a reference while every lane is taken, and whoever then returns one, must not both miss
+        // the other (`releases.rs`). Where an exchange is a full fence it costs nothing.
+        self.compare_exchange(from, to, SeqCst, SeqCst)
     }
 }
 

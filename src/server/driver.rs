@@ -235,8 +235,18 @@ impl Driver {
                 input.clear();
                 connection.receive(source, &mut input, READ_BYTES)
             } else {
-                let needed = length_of_first(&pending);
-                connection.read_more(source, &mut pending, needed)
+                match length_of_first(&pending) {
+                    // What was left over comes first: a ring brings whole records, so more would only pile up behind it.
+                    Some(needed)
+                        if source == Source::Ring
+                            && mode == Mode::Read
+                            && needed <= pending.len()
+                            && !cfg!(canary = "ring_piles_up") =>
+                    {
+                        Err(ErrorKind::WouldBlock.into())
+                    }
+                    needed => connection.read_more(source, &mut pending, needed),
+                }
             };
             let (arrived, some) = match taken {
                 Ok(0) => (Verdict::Lost, false),

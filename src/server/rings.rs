@@ -37,6 +37,8 @@ const PIECES: u32 = 64;
 const PIECES_OF_VISIT: u32 = 4;
 /// Sockets and timers wait at most so long behind busy rings, in nanoseconds.
 const LOOK_AFTER: u64 = 100_000;
+/// How often a ring that was overlooked is visited at once, as long as there is something to do in it.
+const OVERLOOKED_VISITS_MAX: u32 = 64;
 /// After so long without a call a ring is closed and its pages are given back.
 const REST_AFTER: Duration = Duration::from_secs(1);
 
@@ -306,7 +308,12 @@ impl Driver {
         lane.was_ready.store(ready, Ordering::Relaxed);
         if was_ready && ready {
             self.counters.overlooked.fetch_add(1, Ordering::Relaxed);
-            self.attend(lane, scratch, |scratch| self.serve_ring(lane, ring, scratch));
+            for _ in 0..OVERLOOKED_VISITS_MAX {
+                self.attend(lane, scratch, |scratch| self.serve_ring(lane, ring, scratch));
+                if !lane.is_ready(ring) {
+                    break;
+                }
+            }
         }
         if !ring.is_consumed()
             && let Some(served) = lane.wire.served()

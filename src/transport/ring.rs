@@ -303,15 +303,20 @@ impl Connected {
         sent: &mut usize,
     ) -> io::Result<()> {
         let mut looks = Looks::default();
+        let mut slept_first = None;
         loop {
             match outcome {
                 Ok(count) => {
                     *sent += count;
-                    looks = Looks::default();
+                    (looks, slept_first) = (Looks::default(), None);
                     self.call_reader(ring);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if self.is_late(slept_first) {
+                        return Err(error);
+                    }
                     if looks.again(&self.eagerness, YIELDS) == Looked::Enough && ring.park_writer() {
+                        slept_first.get_or_insert_with(Instant::now);
                         let slept = self.sleep(&mut Vec::new());
                         ring.unpark();
                         if slept? == Woken::End {
@@ -371,12 +376,16 @@ impl Connected {
                 looks.found(&self.eagerness);
                 return Ok(None);
             }
-            // Each bell begins a wait of the socket's own anew.
-            let patience = Duration::from_nanos(self.patience.load(Ordering::Relaxed));
-            if slept_first.is_some_and(|first| first.elapsed() >= patience) {
+            if self.is_late(slept_first) {
                 return Err(ErrorKind::WouldBlock.into());
             }
         }
+    }
+
+    /// Whether all sleeps since the first took as long as they may: each bell begins a wait of the socket's own anew.
+    fn is_late(&self, slept_first: Option<Instant>) -> bool {
+        let patience = Duration::from_nanos(self.patience.load(Ordering::Relaxed));
+        slept_first.is_some_and(|first| first.elapsed() >= patience)
     }
 
     /// What it means that the server has ended the connection, and there is nothing to read.
@@ -550,9 +559,11 @@ mod tests {
                 }
             });
             let begun = Instant::now();
-            let error = client.receive(&mut Vec::new(), 1).unwrap_err();
+            let unanswered = client.receive(&mut Vec::new(), 1).unwrap_err();
+            let unsent = client.send(&vec![7; 100_000], &mut 0).unwrap_err();
             done.store(true, Ordering::Relaxed);
-            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            assert_eq!(unanswered.kind(), ErrorKind::WouldBlock);
+            assert_eq!(unsent.kind(), ErrorKind::WouldBlock);
             assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         });
     }

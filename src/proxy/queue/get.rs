@@ -89,7 +89,8 @@ impl<T: Element> QueueProxy<T> {
     /// The items become this process's own in one step. One round trip, and the wait. Python: none
     ///
     /// # Errors
-    /// As [`get`](Self::get); if one item is of another type, all come back as one list.
+    /// As [`get`](Self::get); if one item is of another type, all come back as one list. [`Error::TooLarge`](crate::Error::TooLarge) if they
+    /// would take too much memory at once here: then they are the queue's still, and fewer can be had.
     ///
     /// # Examples
     ///

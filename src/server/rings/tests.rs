@@ -483,3 +483,36 @@ fn a_ring_without_calls_is_parked_alone_while_another_is_never_empty() {
     server.serve(&idle.lane);
     idle.receive();
 }
+
+/// Cause: a visit that left requests over for the next read one record more each time, however large. Symptom: a client of many small requests
+/// made the server's memory grow, and each visit longer.
+#[test]
+fn what_is_left_over_does_not_pile_up() {
+    let mut server = Still::start();
+    let client = server.client();
+    client.turn(&mut server);
+    let release = {
+        let mut bytes = Vec::new();
+        frame::write::<FrameError>(&mut bytes, usize::MAX, |out| {
+            Request::Release(Vec::new()).write(out);
+            Ok(())
+        })
+        .unwrap();
+        bytes
+    };
+    let many = release.repeat(5_000);
+    let driver = Arc::clone(&server.driver);
+    let mut rings = Rings::default();
+    rings.add(&client.lane);
+    let mut sent = many.len();
+    for _ in 0..200 {
+        // As much as there is room for, and never a part of a frame twice.
+        if sent == many.len() {
+            sent = 0;
+        }
+        sent += client.stream.send_now(&many[sent..]).unwrap_or(0);
+        rings.scan(&driver, &mut server.scratch);
+        let held = client.lane.inbound.lock().pending_in_ring.len();
+        assert!(held <= 2 * (64 << 10), "{held} bytes");
+    }
+}

@@ -126,7 +126,12 @@ impl ClientEnd {
     #[inline]
     pub(crate) fn pass(&self) -> bool {
         let (from, to) = (self.taken.load(Ordering::Relaxed), self.read.load(Ordering::Relaxed));
-        if to - (from & POSITION) > CAPACITY / 2 {
+        let left = to - (from & POSITION);
+        if left == 0 {
+            // Whatever was said about the last one stands: it may have been given back.
+            return true;
+        }
+        if left > CAPACITY / 2 {
             return false;
         }
         self.taken.store(to, Ordering::Relaxed);

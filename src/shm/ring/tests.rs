@@ -267,6 +267,9 @@ fn what_is_left_behind_makes_room_and_large_replies_are_not() {
     server.send(b"given back").unwrap();
     client.receive(&mut Vec::new()).unwrap();
     assert!(client.decline());
+    // Nothing came since: what was said stands, for the server may not have looked.
+    assert!(client.pass());
+    assert_eq!(server.fate(server.written()), Some(Fate::Declined));
     server.send(b"left behind").unwrap();
     client.receive(&mut Vec::new()).unwrap();
     assert!(client.pass());
