@@ -19,7 +19,8 @@
 //! | 1 | who has counted its holding, and has a guard: a swap for 0, and the guard tells |
 //!
 //! Whoever is killed between two of these steps holds the lock, so the next one takes it from a dead holder again. Who is late writes 1 for a
-//! death that may be told twice, and never takes away what nobody was told.
+//! death that may be told twice, and never takes away what nobody was told. One way is left: a release by somebody else may take the lock from
+//! who has just taken it from the dead, before that one has written anything; then it is a later guard that is told, and not the next.
 //!
 //! Orderings: `late` is first written before the lock is given back with `Release`, so whoever takes it afterwards, with `Acquire`, sees it.
 
