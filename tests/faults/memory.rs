@@ -121,3 +121,41 @@ on_each_transport! {
         }
     }
 }
+
+/// Works with what a container gave it, whatever its server does.
+fn counts_on(office: &Office) {
+    let seats = office.seats.get();
+    office.seats.fetch_add(1).unwrap();
+    office.seats.modify(|seats| *seats += 1);
+    assert_eq!(office.seats.get(), seats + 2);
+    let guard = office.lock.acquire();
+    office.trains.set(-1, 2.5).unwrap();
+    assert_eq!(office.trains.to_vec().last(), Some(&2.5));
+    drop(guard);
+}
+
+on_each_transport! {
+    fn what_was_fetched_needs_no_server(transport) {
+        let _watchdog = Watchdog::new();
+        let mut server = transport.serve(&[]);
+        let manager = Manager::connect(server.address()).unwrap();
+        let dict = manager.dict::<String, Office>().unwrap();
+        let made = Office {
+            seats: Value::new(7).unwrap(),
+            trains: Array::new(&[0.5; 1000]).unwrap(),
+            lock: Lock::new().unwrap(),
+        };
+        dict.insert("north", &made).unwrap();
+        let fetched = dict.get("north").unwrap().unwrap();
+        let named = manager.value_named("named", 1_u64).unwrap();
+        // Any call of these that went to the server would wait here for ever.
+        server.freeze();
+        counts_on(&fetched);
+        server.kill();
+        counts_on(&fetched);
+        counts_on(&made);
+        assert_eq!(fetched.seats.get(), 13, "it is one and the same memory");
+        assert_eq!(named.fetch_add(1).unwrap(), 1);
+        assert!(manager.ping().is_err());
+    }
+}

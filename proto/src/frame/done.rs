@@ -3,7 +3,7 @@
 use super::fields::Fields;
 use super::{DONE, FrameError, Reader, varint, write};
 
-/// A [`Reply::Done`] by itself, which nearly every reply is.
+/// A [`Reply::Done`](super::Reply::Done) by itself, which nearly every reply is.
 ///
 /// ```
 /// use byproxy_proto::frame::read_done;
@@ -15,13 +15,13 @@ use super::{DONE, FrameError, Reader, varint, write};
 pub struct Done<'a> {
     /// The call's number.
     pub number: u64,
-    /// As in [`Reply::Done`].
+    /// As in [`Reply::Done`](super::Reply::Done).
     pub handed: Vec<u64>,
     /// One value, unchecked.
     pub result: &'a [u8],
 }
 
-/// Reads the body of a [`Reply::Done`]; nothing if it is any other.
+/// Reads the body of a [`Reply::Done`](super::Reply::Done); nothing if it is any other.
 ///
 /// ```
 /// use byproxy_proto::frame::read_done;
@@ -60,7 +60,7 @@ fn read_handed(mut fields: Reader<'_>, count: usize) -> Option<(Vec<u64>, Reader
     Some((handed, fields))
 }
 
-/// Appends a [`Reply::Done`] as a whole frame.
+/// Appends a [`Reply::Done`](super::Reply::Done) as a whole frame.
 ///
 /// # Errors
 /// [`FrameError::TooLarge`] when the body is over the limit; the buffer is then as it was.
@@ -96,7 +96,7 @@ pub fn write_done(
     })
 }
 
-/// Appends the body of a [`Reply::Done`] up to its result, which the caller appends.
+/// Appends the body of a [`Reply::Done`](super::Reply::Done) up to its result, which the caller appends.
 ///
 /// ```
 /// let mut body = Vec::new();
