@@ -1,6 +1,6 @@
 //! What costs nothing: a server with nothing to do, and connections that say nothing.
 
-use crate::support::{Client, Raw, Served, alone, spawn_alone};
+use crate::support::{Client, Raw, Served, alone, spawn_alone, switches};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
@@ -30,33 +30,6 @@ fn an_idle_server_never_wakes() {
         assert!(!before.is_empty());
         assert_eq!(before, after, "an idle server woke");
     });
-}
-
-/// The context switches of every thread of the server.
-fn switches() -> Vec<(String, u64)> {
-    let mut found = Vec::new();
-    for task in std::fs::read_dir("/proc/self/task").unwrap() {
-        let path = task.unwrap().path();
-        let name = std::fs::read_to_string(path.join("comm")).unwrap().trim().to_owned();
-        if name.starts_with("byproxy-") {
-            let status = std::fs::read_to_string(path.join("status")).unwrap();
-            let count = |line: &str| {
-                line.split_whitespace()
-                    .nth(1)
-                    .and_then(|count| count.parse::<u64>().ok())
-            };
-            found.push((
-                name,
-                status
-                    .lines()
-                    .filter(|line| line.contains("ctxt_switches"))
-                    .filter_map(count)
-                    .sum(),
-            ));
-        }
-    }
-    found.sort();
-    found
 }
 
 #[test]

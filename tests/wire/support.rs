@@ -303,3 +303,30 @@ pub(crate) fn spawn_alone(name: &str) -> Command {
         .env("BYPROXY_TEST_ALONE", name);
     command
 }
+
+/// The context switches of every thread of the server.
+pub(crate) fn switches() -> Vec<(String, u64)> {
+    let mut found = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let path = task.unwrap().path();
+        let name = std::fs::read_to_string(path.join("comm")).unwrap().trim().to_owned();
+        if name.starts_with("byproxy-") {
+            let status = std::fs::read_to_string(path.join("status")).unwrap();
+            let count = |line: &str| {
+                line.split_whitespace()
+                    .nth(1)
+                    .and_then(|count| count.parse::<u64>().ok())
+            };
+            found.push((
+                name,
+                status
+                    .lines()
+                    .filter(|line| line.contains("ctxt_switches"))
+                    .filter_map(count)
+                    .sum(),
+            ));
+        }
+    }
+    found.sort();
+    found
+}
