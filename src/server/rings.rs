@@ -13,6 +13,7 @@
 //! Nobody is starved: a visit takes at most sixteen requests, sockets and timers have their turn after [`LOOK_AFTER`], and a ring that
 //! is closed or goes idle leaves the scan by itself.
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use super::timer::Chore;
 use crate::engine::{Caller, LaneId, Outputs, SessionId};
 use crate::shm::ring::{Fate, SEGMENT_BYTES, ServerEnd};
 use crate::transport::looks::{Eagerness, Looked, Looks};
+use crate::transport::processor;
 use crate::transport::ring::Served;
 
 /// How often a worker gives its processor away between scans in vain before all rings are parked.
@@ -43,7 +45,7 @@ const OVERLOOKED_VISITS_MAX: u32 = 64;
 const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// The rings that a worker scans.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rings {
     scanned: Vec<Scanned>,
     /// Scans since something was found.
@@ -53,6 +55,10 @@ pub(super) struct Rings {
     pieces: u32,
     /// When sockets and timers had their turn.
     looked: u64,
+    /// How many processors there are.
+    processors: usize,
+    /// The processor that was last said to be this worker's.
+    said: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -63,6 +69,18 @@ struct Scanned {
 }
 
 impl Rings {
+    pub(super) fn new() -> Self {
+        Self {
+            scanned: Vec::new(),
+            looks: Looks::default(),
+            eagerness: Eagerness::default(),
+            pieces: 0,
+            looked: 0,
+            processors: std::thread::available_parallelism().map_or(1, NonZero::get),
+            said: None,
+        }
+    }
+
     /// Whether there is none: then the worker may sleep.
     pub(super) fn is_empty(&self) -> bool {
         self.scanned.is_empty()
@@ -88,6 +106,7 @@ impl Rings {
         let Some(ring) = connection.ring() else { return };
         if !connection.scanned.swap(true, Ordering::AcqRel) {
             ring.unpark();
+            ring.runs_on(self.said);
             self.looks = Looks::default();
             self.scanned.push(Scanned {
                 connection: Arc::clone(connection),
@@ -134,13 +153,35 @@ impl Rings {
         match self.looks.again(&self.eagerness, YIELDS) {
             Looked::Spun => {}
             // Sockets may need this worker as others its processor.
-            Looked::Yielded => self.pieces = PIECES,
+            Looked::Yielded => {
+                self.pieces = PIECES;
+                self.say_where();
+            }
             Looked::Enough => {
                 self.scanned.retain(|scanned| !park(driver, &scanned.connection));
                 self.looks = Looks::default();
                 // A look at whether they are idle has been put on the list, outside any visit.
                 driver.timer.arm(driver.engine.poll_timeout());
             }
+        }
+    }
+
+    /// Says in each ring which processor this worker runs on, where its client had better leave that alone: while there are few of them.
+    /// Many have to share it anyway, and would only push each other around.
+    fn say_where(&mut self) {
+        let few = self.scanned.len() <= self.processors;
+        let processor = few.then(processor::current);
+        if self.said != processor {
+            self.said = processor;
+            self.scanned.iter().for_each(|scanned| scanned.say(processor));
+        }
+    }
+}
+
+impl Scanned {
+    fn say(&self, processor: Option<usize>) {
+        if let Some(ring) = self.connection.ring() {
+            ring.runs_on(processor);
         }
     }
 }

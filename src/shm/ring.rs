@@ -58,7 +58,9 @@ struct Layout {
     server: Apart<Sleepers>,
     /// Words that the client sets when it sleeps.
     client: Apart<Sleepers>,
-    _page: [Apart<[AtomicU64; 16]>; 26],
+    /// Where the server's worker runs: a processor's number and one, or zero if that is of no use to the client.
+    processor: Apart<AtomicU64>,
+    _page: [Apart<[AtomicU64; 16]>; 25],
     request_bytes: [AtomicU64; WORDS],
     reply_bytes: [AtomicU64; WORDS],
 }

@@ -4,6 +4,9 @@
 //! processor, and keeps away from this one whoever it may wait for. Which of the two it is shows by itself: while spinning pays a side
 //! goes on with it; once it was in vain several times it yields nearly at once, and tries again only now and then.
 //!
+//! A side that goes on finding things only after a yield may share its processor with the very one it waits for, and have another to go
+//! to ([`processor`](super::processor)).
+//!
 //! How long a yield takes tells nothing: with many clients most of them only look, and come back as fast as if there were nobody. Sides
 //! that spun longer after such yields, or less after others, made of what fifty clients got done a half, or a third.
 
@@ -16,6 +19,8 @@ const SPINS: u32 = 50;
 const VAIN_MAX: u32 = 3;
 /// Then it spins only every so many waits.
 const TRY_EVERY: u32 = 16;
+/// After so many waits in vain it may be time to move: a move takes as long as a few of them.
+const MOVE_EVERY: u32 = 256;
 /// When the processor comes back so late, others need it for longer: then sleeping is better, for who is woken is let in sooner.
 const YIELD_LATE: Duration = Duration::from_micros(500);
 
@@ -46,6 +51,13 @@ impl Eagerness {
     fn spins(&self) -> bool {
         let vain = self.vain.load(Ordering::Relaxed);
         vain < VAIN_MAX || vain.is_multiple_of(TRY_EVERY)
+    }
+
+    /// Whether it is time to see if the other side runs on this processor: what comes only comes once it is given away.
+    #[inline]
+    pub(crate) fn is_to_move(&self) -> bool {
+        let vain = self.vain.load(Ordering::Relaxed);
+        vain != 0 && vain.is_multiple_of(MOVE_EVERY)
     }
 
     /// A wait has ended, and so: several threads may say so at once, and what is lost then is learned again.
@@ -80,6 +92,12 @@ impl Looks {
         if self.0 > 0 {
             eagerness.learn(self.0 <= SPINS);
         }
+    }
+
+    /// Whether the processor was given away.
+    #[cfg(test)]
+    pub(crate) fn has_yielded(&self) -> bool {
+        self.0 > SPINS
     }
 
     fn give_way(&mut self, yields_max: u32) -> Looked {
@@ -131,5 +149,21 @@ mod tests {
         assert_eq!(spun, 1, "now and then it tries");
         while wait(&eagerness, 2) != (2, 0) {}
         assert_eq!(wait(&eagerness, SPINS), (SPINS, 0), "it has paid");
+    }
+    #[test]
+    fn it_is_time_to_move_now_and_then_while_nothing_comes_without_a_yield() {
+        let eagerness = Eagerness::default();
+        let moves = |waits| {
+            (0..waits)
+                .filter(|_| {
+                    wait(&eagerness, SPINS + 1);
+                    eagerness.is_to_move()
+                })
+                .count()
+        };
+        assert_eq!(moves(MOVE_EVERY - 1), 0);
+        assert_eq!(moves(4 * MOVE_EVERY), 4);
+        while wait(&eagerness, 2) != (2, 0) {}
+        assert!(!eagerness.is_to_move(), "it has paid to spin");
     }
 }

@@ -9,6 +9,7 @@
 
 pub(crate) mod looks;
 pub(crate) mod memory;
+pub(crate) mod processor;
 pub(crate) mod ring;
 pub(crate) mod unix;
 

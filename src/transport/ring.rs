@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use byproxy_proto::frame::DOORBELL;
 
 use super::looks::{Eagerness, Looked, Looks};
+use super::processor;
 use super::unix::Socket;
 use crate::shm::ring::{ClientEnd, ServerEnd};
 
@@ -374,6 +375,11 @@ impl Connected {
             }
             if ring.has_replies() {
                 looks.found(&self.eagerness);
+                if self.eagerness.is_to_move()
+                    && let Some(processor) = ring.processor()
+                {
+                    processor::leave(processor);
+                }
                 return Ok(None);
             }
             if self.is_late(slept_first) {

@@ -176,6 +176,12 @@ impl ClientEnd {
         sleepers.writer.store(words::AWAKE, Ordering::Relaxed);
     }
 
+    /// The processor that the server's worker runs on, as it says.
+    pub(crate) fn processor(&self) -> Option<usize> {
+        let processor = self.layout().processor.0.load(Ordering::Relaxed);
+        usize::try_from(processor.checked_sub(1)?).ok()
+    }
+
     #[inline]
     fn layout(&self) -> &Layout {
         self.memory.layout()

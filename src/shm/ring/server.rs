@@ -165,6 +165,15 @@ impl ServerEnd {
         self.layout().server.0.reader.store(words::AWAKE, Ordering::Relaxed);
     }
 
+    /// Says which processor this side's worker runs on, where the client had better keep away from it.
+    pub(crate) fn runs_on(&self, processor: Option<usize>) {
+        let word = &self.layout().processor.0;
+        let processor = processor.map_or(0, |processor| processor as u64 + 1);
+        if word.load(Ordering::Relaxed) != processor {
+            word.store(processor, Ordering::Relaxed);
+        }
+    }
+
     /// How far replies were written: right after one was, where it ends.
     #[inline]
     pub(crate) fn written(&self) -> u64 {

@@ -417,3 +417,13 @@ fn a_forked_child_does_not_have_the_ring() {
     });
     assert!(held);
 }
+
+#[test]
+fn a_client_learns_where_the_worker_runs() {
+    let (server, client) = pair();
+    assert_eq!(client.processor(), None);
+    for processor in [Some(0), Some(7), None] {
+        server.runs_on(processor);
+        assert_eq!(client.processor(), processor);
+    }
+}
