@@ -1,7 +1,7 @@
 //! The run: rounds in which the sides take turns.
 
 use crate::client::{BATCH_CALLS, Side, Task, Work};
-use crate::hosts::{Client, Host, OneProcessor, Outcome, race};
+use crate::hosts::{self, Client, Host, OneProcessor, Outcome, race};
 use crate::options::Options;
 use crate::rows::{Column, Measure, Row, Unit};
 use crate::{Result, ours, peers};
@@ -23,21 +23,49 @@ const IDLE_AFTER: Duration = Duration::from_millis(2500);
 const IDLE_TIME: Duration = Duration::from_secs(5);
 /// Threads that make batches: as many clients as Redis' own benchmark has.
 const BATCH_CLIENTS: usize = 50;
+/// How often the sides of a row take turns within a round: what the machine gives to one it gives to all.
+const TURNS: u32 = 4;
 /// Items in the first flow of a side, from which the size of the others follows.
 const FLOW_ITEMS: usize = 1000;
+
+/// One measurement of each column, taken one right after the other.
+pub(crate) type Turn = BTreeMap<Column, f64>;
 
 /// One row with all that was measured.
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) row: &'static Row,
-    /// The median of each column.
-    pub(crate) columns: BTreeMap<Column, f64>,
+    pub(crate) turns: Vec<Turn>,
 }
 
 impl Measured {
+    /// The median of a column.
     pub(crate) fn get(&self, column: Column) -> Option<f64> {
-        self.columns.get(&column).copied()
+        median(self.turns.iter().filter_map(|turn| turn.get(&column).copied()))
     }
+
+    /// How much better we are than this column: above one is better, whatever the unit. The median of what each turn says: the machine
+    /// may be twice as fast in one turn as in the next, but within one it is the same for both.
+    pub(crate) fn ratio(&self, column: Column) -> Option<f64> {
+        let ratio = |turn: &Turn| {
+            let (ours, theirs) = (turn.get(&Column::Byproxy)?, turn.get(&column)?);
+            let ratio = if self.row.unit.more_is_better() {
+                ours / theirs
+            } else {
+                theirs / ours
+            };
+            ratio.is_finite().then_some(ratio)
+        };
+        median(self.turns.iter().filter_map(ratio))
+    }
+}
+
+/// One side of a row, set up.
+enum Contender {
+    /// Clients that work whenever they are told to, and their server if it serves nobody else.
+    Clients { clients: Vec<Client>, _host: Option<Host> },
+    /// One that is set up for each measurement.
+    Anew,
 }
 
 struct Bench<'a> {
@@ -75,116 +103,116 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Measured>> {
             bench.missing.push(side);
         }
     }
-    let mut samples: BTreeMap<(usize, Column), Vec<f64>> = BTreeMap::new();
+    let measured = |&row| Measured { row, turns: Vec::new() };
+    let mut all: Vec<_> = options.rows.iter().map(measured).collect();
     for round in 0..options.rounds {
-        for (index, row) in options
-            .rows
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| round == 0 || !row.is_steady())
-        {
-            let mut columns = row.columns();
-            let turn = round % columns.len();
-            columns.rotate_left(turn);
-            for column in columns {
-                let measured = bench
-                    .measure(row, column)
-                    .map_err(|error| format!("{} ({column:?}): {error}", row.id))?;
-                samples.entry((index, column)).or_default().extend(measured);
-            }
+        for one in all.iter_mut().filter(|one| round == 0 || !one.row.is_steady()) {
+            let turns = bench.round(one.row, round);
+            one.turns
+                .extend(turns.map_err(|error| format!("{}: {error}", one.row.id))?);
         }
         println!("round {} of {} is done", round + 1, options.rounds);
     }
-    let measured = |(index, row): (usize, &&'static Row)| {
-        let column = |column| Some((column, median(samples.get_mut(&(index, column))?)?));
-        Measured {
-            row,
-            columns: row.columns().into_iter().filter_map(column).collect(),
-        }
-    };
-    Ok(options.rows.iter().enumerate().map(measured).collect())
+    Ok(all)
 }
 
 /// The middle one; nothing of nothing.
-fn median(samples: &mut [f64]) -> Option<f64> {
+fn median(samples: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut samples: Vec<_> = samples.collect();
     samples.sort_by(f64::total_cmp);
     samples.get(samples.len() / 2).copied()
 }
 
 impl Bench<'_> {
-    /// One measurement; nothing where a column does not apply.
-    fn measure(&mut self, row: &Row, column: Column) -> Result<Option<f64>> {
-        let side = match (column, row.measure) {
-            (Column::Byproxy, Measure::Rate { side, .. } | Measure::Growth { side, .. }) => side,
-            (Column::Byproxy, Measure::Direct { .. }) => Side::Direct,
-            (Column::Byproxy, _) => Side::Byproxy,
-            (Column::Python, _) => Side::Python,
-            (Column::Redis, _) => Side::Redis,
-            (Column::PingPong, _) => Side::PingPong,
-            (Column::Limit, _) => row.limit.ok_or("no limit")?,
-        };
-        if self.missing.contains(&side) {
-            return Ok(None);
+    /// Sets all sides of a row up, and has them take turns.
+    fn round(&mut self, row: &Row, round: usize) -> Result<Vec<Turn>> {
+        // Where a call is two wake-ups, it costs what the kernel's choice of processors makes it, for every side: a row that
+        // compares work has both processes on one.
+        let one_processor = (row.limit == Some(Side::Echo)).then(OneProcessor::enter).transpose()?;
+        let mut contenders = Vec::new();
+        for column in row.columns() {
+            let side = side(row, column)?;
+            if !self.missing.contains(&side) {
+                contenders.push((column, side, self.set_up(row, side, one_processor.is_some())?));
+            }
         }
-        let value = match row.measure {
+        let first = round % contenders.len().max(1);
+        contenders.rotate_left(first);
+        let turn = |_| {
+            let turn = contenders
+                .iter_mut()
+                .map(|(column, side, contender)| Ok((*column, self.measure(row, *column, *side, contender)?)))
+                .collect();
+            contenders.rotate_left(1);
+            turn
+        };
+        (0..if row.takes_turns() { TURNS } else { 1 }).map(turn).collect()
+    }
+
+    fn set_up(&mut self, row: &Row, side: Side, apart: bool) -> Result<Contender> {
+        let (work, processes, threads) = match row.measure {
             Measure::Rate {
                 work,
                 processes,
                 threads,
                 ..
-            } => {
-                // Where a call is two wake-ups, it costs what the kernel's choice of processors makes it, for every side: a row that
-                // compares work has both processes on one.
-                let one_processor = (row.limit == Some(Side::Echo)).then(OneProcessor::enter).transpose()?;
-                let rate = match one_processor {
-                    Some(_) if !matches!(side, Side::Echo | Side::PingPong) => {
-                        let host = self.fresh_host(side)?;
-                        self.rate_at(host.address.clone(), side, work, processes, threads)?
-                    }
-                    _ => self.rate(side, work, processes, threads)?,
-                };
-                if row.unit == Unit::Nanoseconds {
-                    1e9 / rate
-                } else {
-                    rate
-                }
-            }
-            Measure::Direct { work, processes } => self.rate_at(String::new(), side, work, 1, processes)?,
-            Measure::Flow => self.flow(side, column)?,
-            Measure::Start(work) => 1e3 / self.rate_at(String::new(), side, work, 1, 1)?,
-            Measure::Batch => match side {
-                Side::Redis => peers::redis::batch(&self.host(side)?, self.options.time)?,
-                _ => self.rate(side, Work::Batch, 1, BATCH_CLIENTS)? * BATCH_CALLS as f64,
-            },
-            Measure::Memory { work, per_item } => self.memory(side, work, per_item)?,
-            Measure::Growth { work, .. } => self.growth(side, work)?,
-            Measure::Idle => self.idle()?,
-            Measure::IdleRing => self.idle_ring()?,
+            } => (work, processes, threads),
+            Measure::Batch if side != Side::Redis => (Work::Batch, 1, BATCH_CLIENTS),
+            _ => return Ok(Contender::Anew),
         };
-        Ok(Some(value))
-    }
-
-    /// Steps per second, of all clients together.
-    fn rate(&mut self, side: Side, work: Work, processes: usize, threads: usize) -> Result<f64> {
-        if matches!(side, Side::Echo | Side::PingPong | Side::Ring) {
-            // A limit's server lives only as long as it is measured: one of them never sleeps.
-            let host = Host::limit(side, &self.fresh_folder()?)?;
-            return self.rate_at(host.address.clone(), side, work, processes, threads);
-        }
-        let address = self.host(side)?;
-        self.rate_at(address, side, work, processes, threads)
-    }
-
-    fn rate_at(&self, address: String, side: Side, work: Work, processes: usize, threads: usize) -> Result<f64> {
+        let host = match side {
+            Side::Echo | Side::PingPong | Side::Ring => Some(Host::limit(side, &self.fresh_folder()?)?),
+            _ if apart => Some(self.fresh_host(side)?),
+            _ => None,
+        };
+        let address = match &host {
+            Some(host) => host.address.clone(),
+            None => self.host(side)?,
+        };
         let task = Task {
             side,
             address,
             work,
             size: threads,
+            time: self.options.time / TURNS,
+        };
+        let clients = (0..processes).map(|_| Client::start(&task)).collect::<Result<_>>()?;
+        Ok(Contender::Clients { clients, _host: host })
+    }
+
+    /// One measurement of one column.
+    fn measure(&mut self, row: &Row, column: Column, side: Side, contender: &mut Contender) -> Result<f64> {
+        if let Contender::Clients { clients, .. } = contender {
+            let rate: f64 = hosts::turn(clients)?.into_iter().map(Outcome::rate).sum();
+            return Ok(match row.measure {
+                Measure::Batch => rate * BATCH_CALLS as f64,
+                _ if row.unit == Unit::Nanoseconds => 1e9 / rate,
+                _ => rate,
+            });
+        }
+        match row.measure {
+            Measure::Rate { .. } => Err("its clients are not set up".into()),
+            Measure::Batch => peers::redis::batch(&self.host(side)?, self.options.time / TURNS),
+            Measure::Direct { work, processes } => self.direct(side, work, processes),
+            Measure::Flow => self.flow(side, column),
+            Measure::Start(work) => Ok(1e3 / self.direct(side, work, 1)?),
+            Measure::Memory { work, per_item } => self.memory(side, work, per_item),
+            Measure::Growth { work, .. } => self.growth(side, work),
+            Measure::Idle => self.idle(),
+            Measure::IdleRing => self.idle_ring(),
+        }
+    }
+
+    /// Steps per second without a server.
+    fn direct(&self, side: Side, work: Work, size: usize) -> Result<f64> {
+        let task = Task {
+            side,
+            address: String::new(),
+            work,
+            size,
             time: self.options.time,
         };
-        let outcomes = race(&vec![task; processes])?;
-        Ok(outcomes.into_iter().map(Outcome::rate).sum())
+        Ok(race(&[task])?.into_iter().map(Outcome::rate).sum())
     }
 
     /// Items per second that come out of a queue, one process putting and one getting.
@@ -311,6 +339,19 @@ impl Bench<'_> {
         std::fs::create_dir(&folder)?;
         Ok(folder)
     }
+}
+
+/// Who is measured in a column.
+fn side(row: &Row, column: Column) -> Result<Side> {
+    Ok(match (column, row.measure) {
+        (Column::Byproxy, Measure::Rate { side, .. } | Measure::Growth { side, .. }) => side,
+        (Column::Byproxy, Measure::Direct { .. }) => Side::Direct,
+        (Column::Byproxy, _) => Side::Byproxy,
+        (Column::Python, _) => Side::Python,
+        (Column::Redis, _) => Side::Redis,
+        (Column::PingPong, _) => Side::PingPong,
+        (Column::Limit, _) => row.limit.ok_or("no limit")?,
+    })
 }
 
 fn start(side: Side, folder: &Path) -> Result<Host> {

@@ -24,7 +24,7 @@ const RIGHT: i32 = 80;
 pub(crate) fn draw(measured: &[Measured], machine: &str, path: &Path) -> Result<()> {
     let rates: Vec<_> = measured
         .iter()
-        .filter(|one| one.row.unit == Unit::PerSecond && !one.columns.is_empty())
+        .filter(|one| one.row.unit == Unit::PerSecond && !one.turns.is_empty())
         .collect();
     let bars: i32 = rates.iter().map(|one| bars(one) * BAR + GAP).sum();
     let area = SVGBackend::new(path, (size(WIDTH), size(TOP + bars + GAP))).into_drawing_area();
@@ -43,8 +43,7 @@ pub(crate) fn draw(measured: &[Measured], machine: &str, path: &Path) -> Result<
     }
     let highest = rates
         .iter()
-        .flat_map(|one| one.columns.values())
-        .copied()
+        .flat_map(|one| COLUMNS.iter().filter_map(|(column, ..)| one.get(*column)))
         .fold(1e4, f64::max);
     let mut y = TOP;
     for one in rates {

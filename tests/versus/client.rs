@@ -1,4 +1,5 @@
-//! A client process: says `ready`, waits for a line, works, prints a count and the nanoseconds it took.
+//! A client process: says `ready`, waits for a line, works, prints a count and the nanoseconds it took. One that is in a race does so
+//! for each line.
 //!
 //! Every side that is driven from Rust runs here, in the same threads and the same loop; only the step differs. CPython's clients do
 //! the same in `python/manager.py`.
@@ -136,34 +137,44 @@ pub(crate) fn key(entry: u64) -> String {
     format!("key-{:06}", entry % ENTRIES)
 }
 
-/// Each thread takes its step over and over until the time is up.
+/// As often as it is told to, each thread takes its step over and over until the time is up.
 fn race(task: &Task) -> Result<()> {
     let mut steps = steps(task, task.size)?;
     // Once before the clock runs: whatever is set up by the first call is not what is measured.
     steps.iter_mut().try_for_each(|step| step(0))?;
-    let (stop, begin) = (&AtomicBool::new(false), &Barrier::new(task.size + 1));
+    println!("ready");
+    for told in std::io::stdin().lines() {
+        told?;
+        turn(&mut steps, task.time)?;
+    }
+    Ok(())
+}
+
+fn turn(steps: &mut [Step], time: Duration) -> Result<()> {
+    let (stop, begin) = (&AtomicBool::new(false), &Barrier::new(steps.len() + 1));
     std::thread::scope(|scope| {
         let threads: Vec<_> = steps
-            .into_iter()
+            .iter_mut()
             .map(|step| scope.spawn(move || laps(step, begin, stop)))
             .collect();
-        let gone = await_go();
+        // The first time all are there, the second time the clock runs.
+        begin.wait();
         let start = Instant::now();
         begin.wait();
-        std::thread::sleep(task.time);
+        std::thread::sleep(time);
         stop.store(true, Ordering::Relaxed);
         let mut total = 0;
         for thread in threads {
             total += thread.join().map_err(|_| "a client thread panicked")??;
         }
-        gone?;
         report(total, start.elapsed());
         Ok(())
     })
 }
 
-/// One thread's part of a race: how many steps it took.
-fn laps(mut step: Step, begin: &Barrier, stop: &AtomicBool) -> Result<u64> {
+/// One thread's part of a turn: how many steps it took.
+fn laps(step: &mut Step, begin: &Barrier, stop: &AtomicBool) -> Result<u64> {
+    begin.wait();
     begin.wait();
     let mut count = 0;
     while !stop.load(Ordering::Relaxed) {

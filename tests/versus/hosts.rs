@@ -227,9 +227,13 @@ impl Drop for Client {
     }
 }
 
-/// Runs these clients at once: all are ready before any begins.
+/// Starts these clients and runs them at once: all are ready before any begins.
 pub(crate) fn race(tasks: &[Task]) -> Result<Vec<Outcome>> {
-    let mut clients = tasks.iter().map(Client::start).collect::<Result<Vec<_>>>()?;
+    turn(&mut tasks.iter().map(Client::start).collect::<Result<Vec<_>>>()?)
+}
+
+/// Has these clients work at once.
+pub(crate) fn turn(clients: &mut [Client]) -> Result<Vec<Outcome>> {
     let time = clients.iter().map(|client| client.time).max().unwrap_or_default();
     let pids: Vec<_> = clients.iter().map(|client| client.child.id()).collect();
     let (done, over) = mpsc::channel::<()>();

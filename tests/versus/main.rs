@@ -2,8 +2,9 @@
 //!
 //! `cargo bench --bench versus` starts every peer itself, on Unix sockets in a private folder: a server process, and client processes
 //! that all speak one little protocol with this harness (`ready`, a line to go, a count and a time). Each row is measured in several
-//! rounds in which the sides take turns, because one machine is not equally fast from minute to minute; the median counts. It prints a
-//! table with ratios and writes `target/versus/versus.json` and `target/versus/versus.svg`.
+//! rounds, and where calls are counted in four turns of each, in which one side works right after the other: a machine is not equally fast
+//! from minute to minute, and a virtual one not from second to second. The median counts, and for a ratio the median of the turns' own.
+//! It prints a table with ratios and writes `target/versus/versus.json` and `target/versus/versus.svg`.
 //!
 //! `-- --quick` takes less than three minutes, `--check` ends with an error if a goal is missed, `--rows a,b` measures only those.
 #![expect(

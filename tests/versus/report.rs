@@ -47,7 +47,10 @@ pub(crate) fn print(measured: &[Measured]) -> Vec<String> {
             one.get(column)
                 .map_or_else(|| "–".to_owned(), |value| figure(value, one.row.unit))
         };
-        let ratio = |column| ratio(one, column).map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"));
+        let ratio = |column| {
+            one.ratio(column)
+                .map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"))
+        };
         let [ours, python, redis, limit] = [Column::Byproxy, Column::Python, Column::Redis, Column::Limit].map(cell);
         let [to_python, to_redis, to_limit] = [Column::Python, Column::Redis, Column::Limit].map(ratio);
         println!(
@@ -57,7 +60,7 @@ pub(crate) fn print(measured: &[Measured]) -> Vec<String> {
         );
     }
     for one in measured {
-        if let (Some(value), Some(ratio)) = (one.get(Column::PingPong), ratio(one, Column::PingPong)) {
+        if let (Some(value), Some(ratio)) = (one.get(Column::PingPong), one.ratio(Column::PingPong)) {
             println!(
                 "\n{}: a raw blocking ping-pong makes {}, byproxy is {ratio:.2} of that",
                 one.row.id,
@@ -91,17 +94,6 @@ pub(crate) fn write(measured: &[Measured], machine: &str) -> Result<()> {
     Ok(())
 }
 
-/// How much better we are than this column: above one is better, whatever the unit.
-pub(crate) fn ratio(one: &Measured, column: Column) -> Option<f64> {
-    let (ours, theirs) = (one.get(Column::Byproxy)?, one.get(column)?);
-    let ratio = if one.row.unit.more_is_better() {
-        ours / theirs
-    } else {
-        theirs / ours
-    };
-    ratio.is_finite().then_some(ratio)
-}
-
 /// The goals of a row that were not reached, and those of which nobody knows: a peer that is missing is no goal reached.
 fn missed_goals(one: &Measured, all: &[Measured]) -> Vec<String> {
     one.row.goals.iter().filter_map(|goal| missed(one, goal, all)).collect()
@@ -114,7 +106,7 @@ fn missed(one: &Measured, goal: &Goal, all: &[Measured]) -> Option<String> {
         return Some(unjudged("byproxy"));
     };
     let (got, wanted) = match *goal {
-        Goal::Of(column, times) => match ratio(one, column) {
+        Goal::Of(column, times) => match one.ratio(column) {
             None => return Some(unjudged(&format!("{column:?}"))),
             Some(ratio) if ratio >= times => return None,
             Some(ratio) => (format!("{ratio:.2} × {column:?}"), times.to_string()),

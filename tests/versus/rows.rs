@@ -111,6 +111,11 @@ impl Row {
         columns
     }
 
+    /// Whether its sides take turns within a round: they need not be set up anew for each.
+    pub(crate) fn takes_turns(&self) -> bool {
+        matches!(self.measure, Measure::Rate { .. } | Measure::Batch)
+    }
+
     /// Whether one measurement tells as much as five: sizes do not vary, and a growth takes turns within itself.
     pub(crate) fn is_steady(&self) -> bool {
         matches!(

@@ -11,11 +11,15 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd as _;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 const PAGE_BYTES: usize = 4096;
 /// The words lie this far apart, so that the two directions share no cache line, nor a pair of them.
 const APART: usize = 256;
 const SPINS: u32 = 1000;
+/// After so many looks, milliseconds, it is another side's turn.
+const LOOKS: u32 = 20_000;
+const NAP: Duration = Duration::from_millis(1);
 
 /// A page that both processes map. It stays mapped until the process ends.
 #[derive(Clone, Copy)]
@@ -84,8 +88,10 @@ impl Page {
             spins += 1;
             if spins < SPINS {
                 std::hint::spin_loop();
-            } else {
+            } else if spins < LOOKS {
                 std::thread::yield_now();
+            } else {
+                std::thread::sleep(NAP);
             }
         }
     }

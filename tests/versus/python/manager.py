@@ -1,7 +1,7 @@
 """CPython's managed objects, as the benchmark drives them.
 
 `manager.py serve PATH` hosts the objects. `manager.py client PATH WORK THREADS SECONDS` says `ready`, waits for a line, works for that long
-and prints how often and in how many nanoseconds. The harness does the same with every other side.
+and prints how often and in how many nanoseconds, in a race for each line. The harness does the same with every other side.
 """
 
 import multiprocessing
@@ -71,36 +71,37 @@ def report(count, start):
 
 
 def compete(path, work, threads, seconds):
-    """Runs one step after the other in each thread until the time is over."""
+    """As often as it is told to, runs one step after the other in each thread until the time is over."""
     manager = connect(path)
     counts = [0] * threads
     stop = threading.Event()
-    prepared = threading.Barrier(threads + 1)
-    begin = threading.Barrier(threads + 1)
+    meet = threading.Barrier(threads + 1)
 
     def loop(me):
-        once, i = step(manager, work), 0
-        once(i)
-        prepared.wait()
-        begin.wait()
-        while not stop.is_set():
-            once(i)
-            i += 1
-        counts[me] = i
+        once = step(manager, work)
+        once(0)
+        meet.wait()
+        while True:
+            meet.wait()
+            i = 0
+            while not stop.is_set():
+                once(i)
+                i += 1
+            counts[me] = i
+            meet.wait()
 
-    workers = [threading.Thread(target=loop, args=(i,)) for i in range(threads)]
-    for worker in workers:
-        worker.start()
-    prepared.wait()
-    await_go()
-    start = time.monotonic_ns()
-    begin.wait()
-    time.sleep(seconds)
-    stop.set()
-    elapsed_from = start
-    for worker in workers:
-        worker.join()
-    report(sum(counts), elapsed_from)
+    for i in range(threads):
+        threading.Thread(target=loop, args=(i,), daemon=True).start()
+    meet.wait()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        stop.clear()
+        start = time.monotonic_ns()
+        meet.wait()
+        time.sleep(seconds)
+        stop.set()
+        meet.wait()
+        report(sum(counts), start)
 
 
 def flow(path, work, count):
