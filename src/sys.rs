@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "each wrapper is one system call")]
 
 use std::io;
+use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
@@ -36,6 +37,13 @@ pub(crate) fn peer_pidfd(socket: impl AsFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just made this descriptor for us, so it is open and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
+}
+
+/// How many processors this process may use, at least one: as it was when somebody first asked, because each answer is read from several
+/// files where there are control groups.
+pub(crate) fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get))
 }
 
 /// Makes this process take no notice of Ctrl-C.

@@ -14,6 +14,7 @@ use byproxy_proto::value::Limits;
 
 use super::lane::goodbye;
 use crate::error::{Error, Result};
+use crate::sys;
 use crate::transport::{Stream, memory, ring, unix};
 
 /// How long a client that found no place waits before it asks again: the first time, and at most.
@@ -50,7 +51,7 @@ impl Default for Options {
             name: name.unwrap_or_default(),
             connect_wait: Duration::from_secs(10),
             call_timeout: None,
-            call_lanes: std::thread::available_parallelism().map_or(2, usize::from),
+            call_lanes: sys::processors(),
             call_lanes_max: 64,
             wait_lanes_max: 1024,
             ring: true,

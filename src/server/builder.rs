@@ -16,8 +16,8 @@ use super::worker::Worker;
 use super::{Server, random_number};
 use crate::engine::{Engine, Settings};
 use crate::error::{Error, Result};
-use crate::ram;
 use crate::transport::unix::Listener;
+use crate::{ram, sys};
 
 /// Descriptors for other things than connections: the listener, pollers, timers, files of the program around it.
 const DESCRIPTORS_SPARE: u64 = 256;
@@ -285,7 +285,7 @@ fn allow_descriptors(connections: usize) {
 }
 
 fn workers_default() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+    (sys::processors() / 2).max(1)
 }
 
 fn unsupported(message: impl fmt::Display) -> Error {

@@ -13,7 +13,6 @@
 //! Nobody is starved: a visit takes at most sixteen requests, sockets and timers have their turn after [`LOOK_AFTER`], and a ring that
 //! is closed or goes idle leaves the scan by itself.
 
-use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,6 +25,7 @@ use super::driver::{Driver, Scratch};
 use super::timer::Chore;
 use crate::engine::{Caller, LaneId, Outputs, SessionId};
 use crate::shm::ring::{Fate, SEGMENT_BYTES, ServerEnd};
+use crate::sys;
 use crate::transport::looks::{Eagerness, Looked, Looks};
 use crate::transport::processor;
 use crate::transport::ring::Served;
@@ -76,7 +76,7 @@ impl Rings {
             eagerness: Eagerness::default(),
             pieces: 0,
             looked: 0,
-            processors: std::thread::available_parallelism().map_or(1, NonZero::get),
+            processors: sys::processors(),
             said: None,
         }
     }
