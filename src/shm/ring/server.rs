@@ -225,11 +225,13 @@ impl ServerEnd {
             return false;
         }
         self.open.store(false, Ordering::Relaxed);
-        // What the client writes from here on it can't publish, so nobody misses it. If the system refuses, the pages stay.
-        let _ = self
-            .memory
-            .segment
-            .give_back(std::mem::offset_of!(Layout, request_bytes));
+        if !cfg!(canary = "ring_keeps_pages") {
+            // What the client writes from here on it can't publish, so nobody misses it. If the system refuses, the pages stay.
+            let _ = self
+                .memory
+                .segment
+                .give_back(std::mem::offset_of!(Layout, request_bytes));
+        }
         true
     }
 
