@@ -14,7 +14,8 @@ pub(crate) fn current() -> usize {
 
 /// Moves this thread to another processor if it runs on this one and may run on others. Returns whether it was moved.
 ///
-/// Where it may run is the same afterwards: it is kept away only for as long as it takes to move it.
+/// Where it may run is the same afterwards: it is kept away only for as long as it takes to move it. But from then on that has been chosen: a
+/// container that is given more processors later does not give them to this thread.
 #[cold]
 pub(crate) fn leave(processor: usize) -> bool {
     if processor >= CpuSet::MAX_CPU || current() != processor {
