@@ -61,7 +61,8 @@ impl Cell {
     }
 
     /// Appends the encoded value.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "two moves for nearly every cell")]
+    #[inline(always)]
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Inline { len, bytes } => {
@@ -75,7 +76,8 @@ impl Cell {
     }
 
     /// Appends the encoded value as one that is there: with the Some tag where its own first byte demands one.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a look at one byte before the other")]
+    #[inline(always)]
     pub(crate) fn write_some(&self, out: &mut Vec<u8>) {
         if some_prefix_needed(self.bytes()) {
             write_some(out, self.bytes());
@@ -107,7 +109,10 @@ impl Cell {
     /// What handing the value over takes in a reply: its bytes, and an id for each reference.
     #[inline]
     pub(crate) fn reply_bytes(&self) -> usize {
-        self.bytes().len() + HANDED_BYTES_MAX * self.objects().len()
+        match self {
+            Self::Inline { len, .. } => usize::from(*len),
+            Self::Heap(heap) => heap.bytes.len() + HANDED_BYTES_MAX * heap.objects.len(),
+        }
     }
 
     /// What the cell is charged for, in bytes, wherever it lies.

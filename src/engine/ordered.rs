@@ -10,7 +10,7 @@
 use super::cell::Cell;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher as _};
 
 /// Cells by cells, in the order of insertion.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ impl OrderedMap {
     /// Finds a key's place.
     #[inline]
     pub(crate) fn place(&self, key: &[u8]) -> Place {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(key);
         let is_key = |&position: &u64| self.pair_at(position).is_some_and(|(found, _)| found.is(key));
         Place {
             hash,
@@ -231,6 +231,14 @@ impl OrderedMap {
             return Err("a pair that its key does not find".to_owned());
         }
         Ok(())
+    }
+
+    /// A key's hash: of its bytes alone, for nothing else is hashed with them that their number would have to keep apart.
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        hasher.finish()
     }
 
     fn trim(&mut self) {

@@ -402,7 +402,11 @@ impl<'a> Unnamed<'a> {
     }
 
     /// Takes the next argument. The last is all that is left: the list was checked, and nothing follows it.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "which of them is the last is known where they are taken"
+    )]
+    #[inline(always)]
     pub(super) fn take<T: Argument<'a>>(&mut self) -> Option<T> {
         self.left = self.left.checked_sub(1)?;
         if self.left == 0 {
@@ -440,7 +444,8 @@ macro_rules! arguments {
             /// assert!(read.clone().count() < Operation::ALL.len(), "the others are another noun's");
             /// assert!(read.clone().all(|arguments| arguments.is_err()), "arguments are one list, whatever the operation");
             /// ```
-            #[inline]
+            #[allow(clippy::inline_always, reason = "where the operation is known, its own arguments are all there is to read")]
+            #[inline(always)]
             pub fn read(
                 operation: $crate::op::Operation,
                 raw: $crate::value::Raw<'a>,

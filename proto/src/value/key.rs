@@ -29,7 +29,8 @@ use super::{Limits, Raw, tag, writer};
 /// assert_eq!(out, value::to_vec(&0.0, &Limits::default()).unwrap());
 /// # Ok::<(), value::DecodeError>(())
 /// ```
-#[inline]
+#[expect(clippy::inline_always, reason = "for nearly every key it is a look at one byte")]
+#[inline(always)]
 pub fn canonical_key(raw: Raw<'_>, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
     match raw.bytes().first() {
         // Nearly all keys; they have one form.

@@ -161,14 +161,9 @@ impl<'a> Raw<'a> {
     #[inline]
     pub fn as_int(self) -> Option<i128> {
         let mut reader = self.after(tag::INT)?;
-        if let Some(natural) = reader.natural() {
-            return Some(natural.into());
-        }
-        let (negative, magnitude) = reader.int().ok()?;
-        if negative {
-            Some(0_i128.wrapping_sub_unsigned(magnitude))
-        } else {
-            magnitude.try_into().ok()
+        match reader.natural() {
+            Some(natural) => Some(natural.into()),
+            None => any_int(reader),
         }
     }
 
@@ -436,6 +431,17 @@ impl Iterator for Tokens<'_> {
             payload(tag, &mut self.reader).ok()?;
         }
         None
+    }
+}
+
+/// The integer whose sign comes next, if it fits.
+#[inline(never)]
+fn any_int(mut reader: Reader<'_>) -> Option<i128> {
+    let (negative, magnitude) = reader.int().ok()?;
+    if negative {
+        Some(0_i128.wrapping_sub_unsigned(magnitude))
+    } else {
+        magnitude.try_into().ok()
     }
 }
 

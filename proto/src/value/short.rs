@@ -33,7 +33,8 @@ pub(super) fn open(bytes: &[u8]) -> Option<(usize, &[u8])> {
     (parts <= rest.len()).then_some((parts, rest))
 }
 
-#[inline]
+#[expect(clippy::inline_always, reason = "it is the whole of the two functions around it")]
+#[inline(always)]
 fn pass_if<'a>(bytes: &'a [u8], after_string: impl FnOnce(&[u8], &'a [u8]) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
     let (&tag, rest) = bytes.split_first()?;
     match tag {

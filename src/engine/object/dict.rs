@@ -76,7 +76,10 @@ impl DictObject {
         effects: &mut Effects<'_>,
     ) -> Result<Step, Box<Fault>> {
         let op = read(operation, Kind::DICT, DictOp::read(operation, arguments))?;
-        if self.steps(&op) > effects.settings.small_steps {
+        if self
+            .steps(&op)
+            .is_some_and(|steps| steps > effects.settings.small_steps)
+        {
             return Ok(Step::Long);
         }
         self.apply(&op, effects)?;
@@ -134,18 +137,22 @@ impl DictObject {
         Ok(())
     }
 
-    /// How many pairs a call touches, about.
-    #[inline]
-    fn steps(&self, op: &DictOp<'_>) -> usize {
+    /// How many pairs a call touches, about; nothing if that is one, however many there are.
+    #[expect(
+        clippy::inline_always,
+        reason = "all but one operation's code goes where that is known"
+    )]
+    #[inline(always)]
+    fn steps(&self, op: &DictOp<'_>) -> Option<usize> {
         let touched = match *op {
-            DictOp::Update { pairs } => pairs.len(),
+            DictOp::Update { pairs } => Some(pairs.len()),
             DictOp::Keys {} | DictOp::Values {} | DictOp::Items {} | DictOp::Clear {} | DictOp::Copy {} => {
-                self.pairs.entries()
+                Some(self.pairs.entries())
             }
-            _ => 1,
+            _ => None,
         };
         match added(op) {
-            Some(more) if self.must_move(more) => touched + self.pairs.entries(),
+            Some(more) if self.must_move(more) => Some(touched.unwrap_or(1) + self.pairs.entries()),
             _ => touched,
         }
     }
@@ -157,7 +164,11 @@ impl DictObject {
     }
 
     /// Closes gaps and makes room, before positions are looked up.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "all but one operation's code goes where that is known"
+    )]
+    #[inline(always)]
     fn keep_up(&mut self, op: &DictOp<'_>) {
         let Some(more) = added(op) else { return };
         if self.pairs.is_gappy() {
@@ -216,7 +227,8 @@ impl DictObject {
 }
 
 /// How many pairs a call may add; nothing for one that neither adds nor removes any, or all.
-#[inline]
+#[expect(clippy::inline_always, reason = "where the operation is known, so is this")]
+#[inline(always)]
 fn added(op: &DictOp<'_>) -> Option<usize> {
     match *op {
         DictOp::Insert { .. } | DictOp::Setdefault { .. } | DictOp::CompareAndSet { .. } | DictOp::FetchAdd { .. } => {
@@ -229,7 +241,8 @@ fn added(op: &DictOp<'_>) -> Option<usize> {
 }
 
 /// The form in which equal keys have equal bytes: the key's own, or one that is written to `other`.
-#[inline]
+#[expect(clippy::inline_always, reason = "nearly always a look at one byte")]
+#[inline(always)]
 fn canonical<'k>(key: Raw<'k>, other: &'k mut Vec<u8>) -> Result<&'k [u8], Box<Fault>> {
     match value::canonical_key(key, other) {
         Ok(false) => Ok(key.bytes()),

@@ -36,7 +36,8 @@ impl Effects<'_> {
     ///
     /// # Errors
     /// [`FaultCode::TooLarge`].
-    #[inline]
+    #[expect(clippy::inline_always, reason = "two additions")]
+    #[inline(always)]
     pub(crate) fn room(&self, bytes: usize) -> Result<(), Box<Fault>> {
         let limit = self.settings.reply_bytes_max;
         let alone = self.answer.result.len().saturating_add(bytes);
@@ -317,6 +318,12 @@ impl Effects<'_> {
 
     #[inline]
     fn hand_copies(&mut self, cell: &Cell) {
+        if !cell.objects().is_empty() {
+            self.hand_some_copies(cell);
+        }
+    }
+
+    fn hand_some_copies(&mut self, cell: &Cell) {
         for &object in cell.objects() {
             // An object that a rogue client freed below its holders is not handed over: its proxy will be dead.
             if self.registry.take(ObjectId(object)) {

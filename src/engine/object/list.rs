@@ -80,7 +80,10 @@ impl ListObject {
         effects: &mut Effects<'_>,
     ) -> Result<Step, Box<Fault>> {
         let op = read(operation, Kind::LIST, ListOp::read(operation, arguments))?;
-        if self.steps(&op) > effects.settings.small_steps {
+        if self
+            .steps(&op)
+            .is_some_and(|steps| steps > effects.settings.small_steps)
+        {
             return Ok(Step::Long);
         }
         self.apply(&op, effects)?;
@@ -141,22 +144,22 @@ impl ListObject {
         Ok(())
     }
 
-    /// How many elements a call touches, about.
+    /// How many elements a call touches, about; nothing if that is a bounded number, however many there are.
     #[expect(
         clippy::inline_always,
         reason = "all but one operation's code goes where that is known"
     )]
     #[inline(always)]
-    fn steps(&self, op: &ListOp<'_>) -> usize {
+    fn steps(&self, op: &ListOp<'_>) -> Option<usize> {
         let len = self.items.len();
-        match *op {
+        Some(match *op {
             ListOp::Pop {}
             | ListOp::Len {}
             | ListOp::Get { .. }
             | ListOp::Set { .. }
             | ListOp::Chunk { .. }
             | ListOp::CompareAndSet { .. }
-            | ListOp::FetchAdd { .. } => 1,
+            | ListOp::FetchAdd { .. } => return None,
             ListOp::Append { .. } => self.growth(1),
             ListOp::Extend { items } => items.len() + self.growth(items.len()),
             ListOp::Insert { index, .. } => self.moves(clamp(index, len)) + self.growth(1),
@@ -178,7 +181,7 @@ impl ListObject {
             | ListOp::Copy {}
             | ListOp::Snapshot {} => len,
             ListOp::Never(never, _) => match never {},
-        }
+        })
     }
 
     /// How many elements an insertion or removal at an index moves.

@@ -330,7 +330,11 @@ fn argument<'a, A: Argument<'a>>(raw: Raw<'a>) -> Result<A, Box<Fault>> {
 }
 
 /// What an object of this kind is to do, if that was read.
-#[inline]
+#[expect(
+    clippy::inline_always,
+    reason = "where the operation is known, so is what was read, and it never lies in memory"
+)]
+#[inline(always)]
 fn read<T>(operation: Operation, kind: Kind, read: Option<Result<T, ArgumentError>>) -> Result<T, Box<Fault>> {
     match read {
         Some(Ok(op)) => Ok(op),

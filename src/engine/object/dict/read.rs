@@ -16,6 +16,8 @@ pub(super) enum Part {
 }
 
 impl DictObject {
+    #[expect(clippy::inline_always, reason = "one of the operations that most calls ask for")]
+    #[inline(always)]
     pub(super) fn get(&self, key: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let mut other = Vec::new();
         let key = canonical(key, &mut other)?;

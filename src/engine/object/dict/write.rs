@@ -11,6 +11,8 @@ use byproxy_proto::value::{self, Raw};
 use std::ops::RangeInclusive;
 
 impl DictObject {
+    #[expect(clippy::inline_always, reason = "one of the operations that most calls ask for")]
+    #[inline(always)]
     pub(super) fn insert(&mut self, key: Raw<'_>, value: Raw<'_>, effects: &mut Effects<'_>) -> Result<(), Box<Fault>> {
         let mut other = Vec::new();
         let key = canonical(key, &mut other)?;
