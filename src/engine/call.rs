@@ -142,6 +142,7 @@ impl Engine {
         Err(Fault::new(FaultCode::BadArgument, message).into())
     }
 
+    #[inline]
     fn call_object(&self, now: Time, id: ObjectId, call: &Checked<'_>, out: &mut Outputs) -> Result<Step, Box<Fault>> {
         let slot = out
             .recent
@@ -162,24 +163,38 @@ impl Engine {
     ) -> Result<Step, Box<Fault>> {
         let id = slot.id;
         let mut state = slot.state.lock();
-        match &mut *state {
-            State::Free(contents) => match self.attempt(now, id, contents, call, out) {
-                Some(Ok(Step::Long)) => {
-                    let taken = std::mem::take(&mut out.taken);
-                    let call = call.leave(call.due(out), taken);
-                    self.depart(id, &mut state, call, Busy::default(), out);
-                    Ok(Step::Waits)
-                }
-                Some(done) => done,
-                None => {
-                    self.poison(now, id, &mut state, out);
-                    out.queue.retain(|output| !output.answers(call.ticket));
-                    Err(panicked().into())
-                }
-            },
+        let State::Free(contents) = &mut *state else {
+            return self.call_away(id, &mut state, call, out);
+        };
+        match self.attempt(now, id, contents, call, out) {
+            Some(Ok(Step::Long)) => {
+                let taken = std::mem::take(&mut out.taken);
+                let call = call.leave(call.due(out), taken);
+                self.depart(id, &mut state, call, Busy::default(), out);
+                Ok(Step::Waits)
+            }
+            Some(done) => done,
+            None => {
+                self.poison(now, id, &mut state, out);
+                out.queue.retain(|output| !output.answers(call.ticket));
+                Err(panicked().into())
+            }
+        }
+    }
+
+    /// Does what there is to do with a call on an object whose contents are not there.
+    #[cold]
+    fn call_away(
+        &self,
+        id: ObjectId,
+        state: &mut State,
+        call: &Checked<'_>,
+        out: &mut Outputs,
+    ) -> Result<Step, Box<Fault>> {
+        match state {
             State::Busy(busy) => self.enqueue(id, busy, call, out),
             State::Poisoned(_) => Err(poisoned(id).into()),
-            State::Freed => Err(no_such_object(id).into()),
+            State::Free(_) | State::Freed => Err(no_such_object(id).into()),
         }
     }
 

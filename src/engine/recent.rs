@@ -27,11 +27,16 @@ impl Recent {
     #[inline]
     pub(crate) fn belong_to(&mut self, engine: u64) {
         if self.engine != engine {
-            *self = Self {
-                engine,
-                ..Self::default()
-            };
+            self.begin(engine);
         }
+    }
+
+    #[cold]
+    fn begin(&mut self, engine: u64) {
+        *self = Self {
+            engine,
+            ..Self::default()
+        };
     }
 
     /// The object of an id, to be [`kept`](Self::keep) after use.
