@@ -346,11 +346,12 @@ impl Connection {
             self.hold_back(&outbox, unread_bytes_max);
             return Written::Fine;
         }
-        let mut sent = 0;
-        while let Some(rest) = frames.get(sent..).filter(|rest| !rest.is_empty()) {
+        let mut rest = frames.as_slice();
+        while !rest.is_empty() {
             match self.send(rest) {
-                Ok(count) => sent += count,
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let sent = frames.len() - rest.len();
                     outbox.keep(frames, sent, now());
                     self.hold_back(&outbox, unread_bytes_max);
                     return Written::Blocked;

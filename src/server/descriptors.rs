@@ -46,9 +46,11 @@ impl Visit<'_> {
         let driver = self.driver;
         let shared = driver.keep(came).and_then(|resource| {
             let now = driver.timer.now();
-            driver.engine.handle_share(now, session, name, note, resource, self.out)
+            driver
+                .engine
+                .handle_share(now, session, name, note, resource, &mut self.scratch.out)
         });
-        driver.deliver(self.out, self.frame);
+        driver.deliver(&mut self.scratch.out, &mut self.scratch.frame);
         let mut result = Vec::new();
         let handed = shared.map(|(token, made)| {
             value::write_list_header(&mut result, 2);
@@ -63,7 +65,7 @@ impl Visit<'_> {
             },
             Err(fault) => Outcome::Fault(fault),
         };
-        encode(reply(number, outcome), driver.reply_limit(), self.replies);
+        encode(reply(number, outcome), driver.reply_limit(), &mut self.scratch.replies);
         Verdict::Open
     }
 
@@ -75,15 +77,15 @@ impl Visit<'_> {
         let driver = self.driver;
         let fetched = driver
             .engine
-            .handle_fetch(driver.timer.now(), session, object, self.out);
-        driver.deliver(self.out, self.frame);
+            .handle_fetch(driver.timer.now(), session, object, &mut self.scratch.out);
+        driver.deliver(&mut self.scratch.out, &mut self.scratch.frame);
         let (resource, note) = match fetched {
             Ok(fetched) => fetched,
             Err(fault) => {
                 encode(
                     reply(number, Outcome::Fault(&fault)),
                     driver.reply_limit(),
-                    self.replies,
+                    &mut self.scratch.replies,
                 );
                 return Verdict::Open;
             }
@@ -98,7 +100,7 @@ impl Visit<'_> {
         };
         let mut frame = Vec::new();
         encode(reply(number, outcome), driver.reply_limit(), &mut frame);
-        driver.write(self.connection, Some(session), self.replies);
+        driver.write(self.connection, Some(session), &mut self.scratch.replies);
         match self.connection.write_with(&frame, kept.descriptor.as_fd()) {
             Ok(()) => Verdict::Open,
             // It does not read what it asked for, or is gone.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use byproxy_proto::fault::Fault;
 use byproxy_proto::frame::{self, FrameError, HEADER_BYTES_MAX, PREFIX_BYTES};
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -423,18 +424,20 @@ impl Driver {
 pub(super) fn encode(reply: ReplyRef<'_>, limit: usize, out: &mut Vec<u8>) {
     let written = match reply.outcome {
         Outcome::Done { handed, result } => frame::write_done(out, limit, reply.number, handed, result),
-        Outcome::Fault(fault) => frame::write::<FrameError>(out, limit, |out| {
-            frame::write_fault(reply.number, fault, out);
-            Ok(())
-        }),
+        Outcome::Fault(fault) => encode_fault(reply.number, fault, limit, out),
     };
     if let Err(error) = written {
         // The engine bounds results; only very many handed references could get here, and a call must have its answer.
-        let _ = frame::write::<FrameError>(out, usize::MAX, |out| {
-            frame::write_fault(reply.number, &error.into(), out);
-            Ok(())
-        });
+        let _ = encode_fault(reply.number, &error.into(), usize::MAX, out);
     }
+}
+
+#[cold]
+fn encode_fault(number: u64, fault: &Fault, limit: usize, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    frame::write(out, limit, |out| {
+        frame::write_fault(number, fault, out);
+        Ok(())
+    })
 }
 
 #[cold]

@@ -14,7 +14,7 @@ use byproxy_proto::op::Operation;
 use super::connection::{Connection, Inbound, READ_BYTES, Role, Source};
 use super::descriptors;
 use super::driver::{Driver, Mode, Scratch, Verdict, encode};
-use crate::engine::{Call, Caller, LaneId, Outcome, Outputs, ReplyRef, SessionId, Time};
+use crate::engine::{Call, Caller, LaneId, Outcome, ReplyRef, SessionId, Time};
 
 /// How many requests one visit takes from a ring: a client that does not wait for its replies lets others have their turn.
 const RING_FRAMES_MAX: u32 = 16;
@@ -25,9 +25,7 @@ pub(super) struct Visit<'a> {
     pub(super) connection: &'a Arc<Connection>,
     pub(super) source: Source,
     pub(super) mode: Mode,
-    pub(super) replies: &'a mut Vec<u8>,
-    pub(super) frame: &'a mut Vec<u8>,
-    pub(super) out: &'a mut Outputs,
+    pub(super) scratch: &'a mut Scratch,
 }
 
 impl<'a> Visit<'a> {
@@ -39,17 +37,12 @@ impl<'a> Visit<'a> {
         mode: Mode,
         scratch: &'a mut Scratch,
     ) -> Self {
-        let Scratch {
-            replies, frame, out, ..
-        } = scratch;
         Self {
             driver,
             connection,
             source,
             mode,
-            replies,
-            frame,
-            out,
+            scratch,
         }
     }
 
@@ -65,7 +58,7 @@ impl<'a> Visit<'a> {
             }
             Role::Stranger => {
                 let taken = self.handle_stranger(inbound, bytes);
-                self.driver.write(self.connection, None, self.replies);
+                self.driver.write(self.connection, None, &mut self.scratch.replies);
                 taken
             }
             Role::Closed => (bytes.len(), Verdict::Open),
@@ -84,7 +77,7 @@ impl<'a> Visit<'a> {
     #[inline]
     fn finish(&mut self, session: SessionId, verdict: Verdict) {
         let session = (verdict != Verdict::Goodbye).then_some(session);
-        self.driver.write(self.connection, session, self.replies);
+        self.driver.write(self.connection, session, &mut self.scratch.replies);
     }
 
     /// Handles one whole frame after the other; returns how many bytes those were. If a reply can't be written meanwhile, that is the end of
@@ -113,8 +106,8 @@ impl<'a> Visit<'a> {
             if rest.is_empty() || verdict != Verdict::Open {
                 return (bytes.len() - rest.len(), verdict);
             }
-            if self.replies.len() >= READ_BYTES {
-                self.driver.write(self.connection, session, self.replies);
+            if self.scratch.replies.len() >= READ_BYTES {
+                self.driver.write(self.connection, session, &mut self.scratch.replies);
             }
             if self.mode == Mode::Read && self.connection.is_stalled() {
                 return (bytes.len() - rest.len(), Verdict::Open);
@@ -141,7 +134,7 @@ impl<'a> Visit<'a> {
                 }
                 if call.operation == Operation::QueueAudit {
                     // Whoever asks for the books sees all that was taken before.
-                    driver.settle_all(self.frame, self.out);
+                    driver.settle_all(&mut self.scratch.frame, &mut self.scratch.out);
                 }
                 let frame::Call {
                     number,
@@ -161,14 +154,26 @@ impl<'a> Visit<'a> {
                 } else {
                     Time::START
                 };
-                driver.engine.handle_call(now, caller, call, self.out);
+                driver.engine.handle_call(now, caller, call, &mut self.scratch.out);
             }
-            Ok(Request::Confirm { number }) => driver.engine.handle_confirm(Time::START, caller, number, self.out),
-            Ok(Request::Decline { number }) => driver.engine.handle_decline(Time::START, caller, number, self.out),
-            Ok(Request::Release(releases)) => driver.engine.handle_release(Time::START, session, &releases, self.out),
+            Ok(Request::Confirm { number }) => {
+                driver
+                    .engine
+                    .handle_confirm(Time::START, caller, number, &mut self.scratch.out);
+            }
+            Ok(Request::Decline { number }) => {
+                driver
+                    .engine
+                    .handle_decline(Time::START, caller, number, &mut self.scratch.out);
+            }
+            Ok(Request::Release(releases)) => {
+                driver
+                    .engine
+                    .handle_release(Time::START, session, &releases, &mut self.scratch.out);
+            }
             Ok(Request::Goodbye) => {
                 // What the client took before it said so is its own.
-                driver.settle_lane(self.connection, session, self.frame, self.out);
+                driver.settle_lane(self.connection, session, &mut self.scratch.frame, &mut self.scratch.out);
                 return Verdict::Goodbye;
             }
             Ok(Request::Ring { number }) => return self.open_ring(caller, number),
@@ -189,7 +194,7 @@ impl<'a> Visit<'a> {
                     outcome: Outcome::Fault(&fault),
                     delivers: false,
                 };
-                encode(reply, driver.reply_limit(), self.replies);
+                encode(reply, driver.reply_limit(), &mut self.scratch.replies);
             }
             Err(error) => return self.refuse(&error.into()),
         }
@@ -202,15 +207,26 @@ impl<'a> Visit<'a> {
     #[inline]
     fn begin(&mut self, caller: Caller, number: u64) -> bool {
         if self.connection.has_delivery() {
-            self.driver
-                .settle_lane(self.connection, caller.session, self.frame, self.out);
+            self.driver.settle_lane(
+                self.connection,
+                caller.session,
+                &mut self.scratch.frame,
+                &mut self.scratch.out,
+            );
+            if self.connection.has_delivery() {
+                return false;
+            }
         }
-        // The rest of a reply can't go on another way than it began.
-        let turns = self.connection.is_on_ring() != (self.source == Source::Ring) && !cfg!(canary = "ring_reply_turns");
-        if number == 0 || self.connection.has_delivery() || (turns && self.connection.has_unsent()) {
+        if self.connection.is_on_ring() != (self.source == Source::Ring) {
+            // The rest of a reply can't go on another way than it began.
+            if self.connection.has_unsent() && !cfg!(canary = "ring_reply_turns") {
+                return false;
+            }
+            self.connection.came_from(self.source);
+        }
+        if number == 0 {
             return false;
         }
-        self.connection.came_from(self.source);
         // Whoever answers a call elsewhere makes this zero before its client can make another; only who reads from here sets it.
         let answers_none = self.connection.answering.load(Ordering::Acquire) == 0;
         self.connection.answering.store(number, Ordering::Release);
@@ -227,10 +243,11 @@ impl<'a> Visit<'a> {
         }
         self.connection.answering.store(0, Ordering::Release);
         // A descriptor goes past what is collected here.
-        self.driver.write(self.connection, Some(caller.session), self.replies);
+        self.driver
+            .write(self.connection, Some(caller.session), &mut self.scratch.replies);
         match self.driver.open_ring(self.connection, number) {
             Ok(frame) => {
-                self.replies.extend_from_slice(&frame);
+                self.scratch.replies.extend_from_slice(&frame);
                 Verdict::Open
             }
             Err(fault) => {
@@ -239,7 +256,7 @@ impl<'a> Visit<'a> {
                     outcome: Outcome::Fault(&fault),
                     delivers: false,
                 };
-                encode(reply, self.driver.reply_limit(), self.replies);
+                encode(reply, self.driver.reply_limit(), &mut self.scratch.replies);
                 Verdict::Open
             }
         }
@@ -265,7 +282,7 @@ impl<'a> Visit<'a> {
             Ok(Request::Release(releases)) => {
                 self.driver
                     .engine
-                    .handle_release(Time::START, session, &releases, self.out);
+                    .handle_release(Time::START, session, &releases, &mut self.scratch.out);
             }
             Ok(Request::Share(share)) => return self.share(session, share, descriptors.pop()),
             Ok(Request::Fetch { number, object }) => return self.fetch(session, number, object),
@@ -284,16 +301,16 @@ impl<'a> Visit<'a> {
 
     #[inline]
     fn hand_out(&mut self) {
-        if let Some(reply) = self.out.immediate() {
+        if let Some(reply) = self.scratch.out.immediate() {
             self.connection.answering.store(0, Ordering::Release);
             if self.mode == Mode::Read {
                 if reply.delivers {
                     self.connection.delivers(reply.number);
                 }
-                encode(reply, self.driver.reply_limit(), self.replies);
+                encode(reply, self.driver.reply_limit(), &mut self.scratch.replies);
             }
         }
-        self.driver.deliver(self.out, self.frame);
+        self.driver.deliver(&mut self.scratch.out, &mut self.scratch.frame);
     }
 
     /// A connection's first frame is its hello; what follows depends on what that made of it.
@@ -310,12 +327,12 @@ impl<'a> Visit<'a> {
             Err(error) => return (bytes.len(), self.refuse(&error.into())),
         };
         let length = PREFIX_BYTES + body.len();
-        match self.driver.greet(self.connection, body, self.replies) {
+        match self.driver.greet(self.connection, body, &mut self.scratch.replies) {
             Ok(role) => inbound.role = role,
             Err(fault) => return (length, self.refuse(&fault)),
         }
         // Whoever gave up on its welcome may be gone and takes nothing along.
-        self.driver.write(self.connection, None, self.replies);
+        self.driver.write(self.connection, None, &mut self.scratch.replies);
         let (consumed, verdict) = self.take(inbound, bytes.get(length..).unwrap_or_default());
         (length + consumed, verdict)
     }
@@ -337,7 +354,7 @@ impl<'a> Visit<'a> {
             outcome: Outcome::Fault(fault),
             delivers: false,
         };
-        encode(reply, self.driver.reply_limit(), self.replies);
+        encode(reply, self.driver.reply_limit(), &mut self.scratch.replies);
         Verdict::Refused
     }
 }

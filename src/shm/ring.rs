@@ -174,7 +174,11 @@ impl<'a> Stream<'a> {
 
     /// Writes a record of all of these bytes into the front; returns where the record ends. Nothing if it does not fit there, or `end` comes
     /// before that.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "nearly every record takes this way, and it is short"
+    )]
+    #[inline(always)]
     fn write_front(self, at: u64, end: u64, bytes: &[u8]) -> Option<u64> {
         if bytes.is_empty() || bytes.len() > FRONT_BYTES {
             return None;

@@ -108,16 +108,32 @@ impl ServerEnd {
     /// Writes as much as there is room for; `WouldBlock` if there is none, and then the client calls when it has made some.
     #[inline]
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut written = self.written.load(Ordering::Relaxed);
-        let mut sent = 0;
-        if self.answers.load(Ordering::Relaxed)
-            && let Some(end) = self
-                .memory
-                .replies()
-                .write_front(written, self.room_end(written)?, bytes)
-        {
-            (written, sent) = (end, bytes.len());
+        let (sent, written) = match self.write_front(bytes)? {
+            Some(end) => (bytes.len(), end),
+            None => self.write_behind(bytes)?,
+        };
+        self.answers.store(false, Ordering::Relaxed);
+        self.written.store(written, Ordering::Relaxed);
+        words::post(&self.layout().replies.tail.0.index, written);
+        Ok(sent)
+    }
+
+    /// Writes all of these bytes into the front, if they fit there and it is free; returns where they end.
+    #[inline]
+    fn write_front(&self, bytes: &[u8]) -> io::Result<Option<u64>> {
+        if !self.answers.load(Ordering::Relaxed) {
+            return Ok(None);
         }
+        let written = self.written();
+        let end = self.room_end(written)?;
+        Ok(self.memory.replies().write_front(written, end, bytes))
+    }
+
+    /// Writes into the stream as much as there is room for; returns how many bytes that were and where they end.
+    #[inline(never)]
+    fn write_behind(&self, bytes: &[u8]) -> io::Result<(usize, u64)> {
+        let mut written = self.written();
+        let mut sent = 0;
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
             match self.memory.replies().write(written, self.room_end(written)?, rest) {
                 Some((count, end)) => (written, sent) = (end, sent + count),
@@ -127,10 +143,7 @@ impl ServerEnd {
                 None => {}
             }
         }
-        self.answers.store(false, Ordering::Relaxed);
-        self.written.store(written, Ordering::Relaxed);
-        words::post(&self.layout().replies.tail.0.index, written);
-        Ok(sent)
+        Ok((sent, written))
     }
 
     /// Whether the client sleeps until there is a reply; the caller then has to wake it.
