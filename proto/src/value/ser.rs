@@ -64,8 +64,8 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T, limits: &Limits) -> Result<Vec<u
 #[derive(Debug)]
 pub struct Serializer<'a> {
     out: &'a mut Vec<u8>,
-    /// Where this serializer began to write.
-    start: usize,
+    /// What `out` may grow to.
+    end: usize,
     limits: Limits,
     /// How many lists, dicts and needed Somes are open around the next value.
     open: u32,
@@ -92,10 +92,10 @@ impl<'a> Serializer<'a> {
     /// ```
     #[inline]
     pub fn new(out: &'a mut Vec<u8>, limits: &Limits) -> Self {
-        let start = out.len();
+        let end = out.len().saturating_add(limits.bytes);
         Self {
             out,
-            start,
+            end,
             limits: Limits {
                 depth: limits.depth_held(),
                 ..*limits
@@ -131,33 +131,18 @@ impl<'a> Serializer<'a> {
     #[inline]
     fn begin(&mut self, size: usize) -> Result<(), EncodeError> {
         if self.open >= self.limits.depth {
-            return Err(self.too_deep());
+            return Err(too_deep(self.limits.depth));
         }
         self.room(size)
     }
 
     #[inline]
     fn room(&self, size: usize) -> Result<(), EncodeError> {
-        let size = (self.out.len() - self.start).saturating_add(size);
-        if size > self.limits.bytes {
-            return Err(self.too_large(size));
+        let end = self.out.len().saturating_add(size);
+        if end > self.end {
+            return Err(too_large(end - self.end, self.limits.bytes));
         }
         Ok(())
-    }
-
-    #[cold]
-    fn too_deep(&self) -> EncodeError {
-        EncodeError::TooDeep {
-            limit: self.limits.depth,
-        }
-    }
-
-    #[cold]
-    fn too_large(&self, size: usize) -> EncodeError {
-        EncodeError::TooLarge {
-            size,
-            limit: self.limits.bytes,
-        }
     }
 
     #[inline]
@@ -179,12 +164,11 @@ impl<'a> Serializer<'a> {
         self.room(0)
     }
 
-    /// Writes a string or bytes. Not in place: what stands around it stays small enough to be put together in registers.
-    #[inline(never)]
+    /// Writes a string or bytes.
+    #[inline]
     fn counted(&mut self, tag: u8, bytes: &[u8]) -> Result<(), EncodeError> {
         self.begin(bytes.len().saturating_add(2))?;
-        writer::header(self.out, tag, bytes.len());
-        self.out.extend_from_slice(bytes);
+        writer::write_counted(self.out, tag, bytes);
         // Only a longer length takes more than was reckoned with.
         if bytes.len() < 0x80 { Ok(()) } else { self.room(0) }
     }
@@ -230,21 +214,18 @@ impl<'a> Serializer<'a> {
     pub(super) fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         match value.serialize(&mut *self) {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.remember(error)),
+            Err(error) => {
+                self.failed.get_or_insert_with(|| again(&error));
+                Err(error)
+            }
         }
-    }
-
-    #[cold]
-    fn remember(&mut self, error: EncodeError) -> EncodeError {
-        self.failed.get_or_insert_with(|| error.clone());
-        error
     }
 
     /// Writes the content of a wrapper that has no bytes of its own.
     #[inline]
     fn wrapped<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         if self.wrappers >= WRAPPERS_MAX {
-            return Err(self.too_deep());
+            return Err(too_deep(self.limits.depth));
         }
         self.wrappers += 1;
         let result = self.part(value);
@@ -263,7 +244,7 @@ impl<'a> Serializer<'a> {
         // What begins with None or Some is a row of Somes and a None: its length is its depth.
         let depth = self.open as usize + written.len() + 1;
         if depth > self.limits.depth as usize {
-            return Err(self.too_deep());
+            return Err(too_deep(self.limits.depth));
         }
         self.room(1)?;
         self.out.insert(at, tag::SOME);
@@ -300,6 +281,26 @@ impl<'a> Serializer<'a> {
         self.out.drain(at..self.out.len() - size);
         Ok(())
     }
+}
+
+// The errors are made apart from the serializer, which stays in registers where a small value is written.
+
+#[cold]
+fn too_deep(limit: u32) -> EncodeError {
+    EncodeError::TooDeep { limit }
+}
+
+#[cold]
+fn too_large(over: usize, limit: usize) -> EncodeError {
+    EncodeError::TooLarge {
+        size: limit.saturating_add(over),
+        limit,
+    }
+}
+
+#[cold]
+fn again(error: &EncodeError) -> EncodeError {
+    error.clone()
 }
 
 impl<'s, 'a> ser::Serializer for &'s mut Serializer<'a> {

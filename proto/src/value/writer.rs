@@ -187,15 +187,26 @@ pub(crate) fn write_magnitude(out: &mut Vec<u8>, negative: bool, magnitude: u128
     varint_wide(out, magnitude);
 }
 
+/// Appends a string or bytes. Not in place: what stands around it stays small enough to be put together in registers.
+#[inline(never)]
+pub(crate) fn write_counted(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+    header(out, tag, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
 /// Appends a tag and a length or count.
 #[inline]
 pub(crate) fn header(out: &mut Vec<u8>, tag: u8, count: usize) {
-    if let Some(count) = in_a_byte(count as u64) {
-        out.extend_from_slice(&[tag, count]);
-    } else {
-        out.push(tag);
-        varint_long(out, count as u64);
+    match in_a_byte(count as u64) {
+        Some(count) => out.extend_from_slice(&[tag, count]),
+        None => header_long(out, tag, count),
     }
+}
+
+#[cold]
+fn header_long(out: &mut Vec<u8>, tag: u8, count: usize) {
+    out.push(tag);
+    varint_long(out, count as u64);
 }
 
 #[inline]
