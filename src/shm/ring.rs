@@ -184,7 +184,7 @@ impl<'a> Stream<'a> {
             return None;
         }
         let count = bytes.len() as u64;
-        let stop = at + WORD + count.next_multiple_of(WORD);
+        let stop = at + WORD + whole_words(count);
         if stop > end {
             return None;
         }
@@ -203,18 +203,24 @@ impl<'a> Stream<'a> {
     /// behind `end`, or holds nothing.
     #[inline]
     fn read(self, at: u64, end: u64, into: &mut Vec<u8>) -> Option<(usize, u64)> {
-        if let Some(count) = self.in_front(at) {
-            let mut record = [0; FRONT_BYTES];
-            let (bytes, stop) = self
-                .read_front(count, at, &mut record)
-                .filter(|(_, stop)| *stop <= end)?;
-            let count = bytes.len();
-            let before = into.len();
-            // All of it, because so many bytes are copied without asking how many they are.
-            into.extend_from_slice(&record);
-            into.truncate(before + count);
-            return Some((count, stop));
-        }
+        let Some(count) = self.in_front(at) else {
+            return self.read_behind(at, end, into);
+        };
+        let mut record = [0; FRONT_BYTES];
+        let (bytes, stop) = self
+            .read_front(count, at, &mut record)
+            .filter(|(_, stop)| *stop <= end)?;
+        let count = bytes.len();
+        let before = into.len();
+        // All of it, because so many bytes are copied without asking how many they are.
+        into.extend_from_slice(&record);
+        into.truncate(before + count);
+        Some((count, stop))
+    }
+
+    /// The same for a record that does not lie in the front.
+    #[inline(never)]
+    fn read_behind(self, at: u64, end: u64, into: &mut Vec<u8>) -> Option<(usize, u64)> {
         let count = self.bytes.get(place(at))?.load(Relaxed);
         let stop = count.checked_next_multiple_of(WORD)?.checked_add(at + WORD)?;
         if count == 0 || stop > end {
@@ -251,7 +257,7 @@ impl<'a> Stream<'a> {
     fn read_front(self, count: u64, at: u64, record: &mut [u8; FRONT_BYTES]) -> Option<(&[u8], u64)> {
         load(&self.front.bytes, record);
         let bytes = record.get(..usize::try_from(count).ok()?)?;
-        Some((bytes, at + WORD + count.next_multiple_of(WORD)))
+        Some((bytes, at + WORD + whole_words(count)))
     }
 }
 
@@ -259,13 +265,13 @@ impl<'a> Stream<'a> {
 #[inline]
 fn store(places: &[AtomicU64], bytes: &[u8]) {
     let (words, rest) = bytes.as_chunks();
-    for (word, place) in words.iter().zip(places) {
-        place.store(u64::from_le_bytes(*word), Relaxed);
-    }
-    if !rest.is_empty()
-        && let Some(place) = places.get(words.len())
-    {
-        place.store(last_word(bytes, rest), Relaxed);
+    let mut words = words.iter();
+    for place in places {
+        match words.next() {
+            Some(word) => place.store(u64::from_le_bytes(*word), Relaxed),
+            None if rest.is_empty() => return,
+            None => return place.store(last_word(bytes, rest), Relaxed),
+        }
     }
 }
 
@@ -287,6 +293,12 @@ fn load(places: &[AtomicU64], bytes: &mut [u8]) {
     for (word, place) in bytes.as_chunks_mut().0.iter_mut().zip(places) {
         *word = place.load(Relaxed).to_le_bytes();
     }
+}
+
+/// What a few bytes take in words.
+#[inline]
+const fn whole_words(count: u64) -> u64 {
+    (count + (WORD - 1)) & !(WORD - 1)
 }
 
 /// The mark of a record at a position, without its count. Positions are multiples of a word, so the count is told apart.

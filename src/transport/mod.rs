@@ -130,7 +130,11 @@ impl Stream {
     /// Appends what arrives, at most so many bytes, waiting for the first; zero is the end of the stream. Fails with
     /// [`io::ErrorKind::WouldBlock`] when the time set by [`Self::set_timeout`] passed, and with [`io::ErrorKind::ConnectionAborted`] at the end
     /// of a stream whose peer has certainly not read all that was sent.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "most calls are one straight line from their session to the ring"
+    )]
+    #[inline(always)]
     pub(crate) fn receive(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         match self {
             Self::Unix(connected) => connected.receive(into, most),

@@ -198,10 +198,10 @@ impl Connected {
     )]
     #[inline(always)]
     pub(super) fn send(&self, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
+        let rest = bytes.get(*sent..).unwrap_or_default();
         let Some(ring) = self.open_ring() else {
             return self.socket.send(bytes, sent);
         };
-        let rest = bytes.get(*sent..).unwrap_or_default();
         match ring.send(rest) {
             Ok(count) if count == rest.len() => {
                 *sent = bytes.len();
@@ -244,7 +244,11 @@ impl Connected {
     }
 
     /// As any stream's; but fails with `ConnectionAborted` if it is certain that the peer has not read all that was sent.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "what a small call does here is a part of one straight line"
+    )]
+    #[inline(always)]
     pub(super) fn receive(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         match self.open_ring() {
             None => self.socket.receive(into, most),
@@ -334,7 +338,11 @@ impl Connected {
         }
     }
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "what a small call does here is a part of one straight line"
+    )]
+    #[inline(always)]
     fn receive_from_ring(&self, ring: &ClientEnd, into: &mut Vec<u8>) -> io::Result<usize> {
         if ring.is_holding() {
             self.take_part(ring);
@@ -390,8 +398,10 @@ impl Connected {
 
     /// Whether all sleeps since the first took as long as they may: each bell begins a wait of the socket's own anew.
     fn is_late(&self, slept_first: Option<Instant>) -> bool {
-        let patience = Duration::from_nanos(self.patience.load(Ordering::Relaxed));
-        slept_first.is_some_and(|first| first.elapsed() >= patience)
+        slept_first.is_some_and(|first| {
+            let patience = Duration::from_nanos(self.patience.load(Ordering::Relaxed));
+            first.elapsed() >= patience
+        })
     }
 
     /// What it means that the server has ended the connection, and there is nothing to read.

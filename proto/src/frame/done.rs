@@ -35,7 +35,11 @@ pub fn read_done(body: &[u8]) -> Option<Done<'_>> {
     if kind == DONE { read_done_fields(rest) } else { None }
 }
 
-#[inline]
+#[expect(
+    clippy::inline_always,
+    reason = "nearly every reply is read by this, and its parts stay in registers"
+)]
+#[inline(always)]
 pub(super) fn read_done_fields(rest: &[u8]) -> Option<Done<'_>> {
     let mut fields = Reader::new(rest);
     let number = fields.number_spread()?;

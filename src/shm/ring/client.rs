@@ -81,7 +81,11 @@ impl ClientEnd {
     }
 
     /// Appends the next record, and leaves it in the ring until [`Self::take`]. `WouldBlock` if there is none.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "what a small call does here is a part of one straight line"
+    )]
+    #[inline(always)]
     pub(crate) fn receive(&self, into: &mut Vec<u8>) -> io::Result<usize> {
         let read = self.read.load(Ordering::Relaxed);
         let tail = words::look(&self.layout().replies.tail.0.index);
