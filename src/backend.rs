@@ -6,6 +6,7 @@
 
 use crate::error::Error;
 use byproxy_proto::address::Address;
+use byproxy_proto::frame::{CALL_ROOM_BYTES, write_call};
 use byproxy_proto::op::{Operation, Wait};
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -13,24 +14,29 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One call, borrowed from whoever makes it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Request<'a> {
     /// What to do.
     pub(crate) operation: Operation,
     /// The object to do it to; zero for the server itself.
     pub(crate) object: u64,
-    /// One encoded List value: the arguments. Within the limits of values already.
-    pub(crate) arguments: &'a [u8],
+    /// One encoded List value, within the limits of values already.
+    pub(crate) arguments: &'a mut Arguments,
     /// How long the arguments tell the server to wait, repeated so that no backend has to read them: [`Wait::TRY`] unless the
     /// operation may block. The server counts the time; a backend only chooses a lane by it, or when to look at the clock.
     pub(crate) wait: Wait,
 }
 
+/// Arguments, encoded, behind room for what stands before them in a frame: a call is sent from where it was written.
+#[derive(Debug)]
+pub(crate) struct Arguments {
+    bytes: Vec<u8>,
+}
+
 /// A thread's buffers for one call: a call within a call has others.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
-    /// The arguments, encoded.
-    pub(crate) arguments: Vec<u8>,
+    pub(crate) arguments: Arguments,
     pub(crate) frames: Frames,
 }
 
@@ -51,34 +57,104 @@ thread_local! {
     static SPARE: Cell<Option<Box<Buffers>>> = const { Cell::new(None) };
 }
 
-impl Buffers {
-    /// This thread's, with no arguments in them.
-    #[expect(clippy::unnecessary_box_returns, reason = "so a word moves, and not nine")]
-    #[inline]
-    pub(crate) fn take() -> Box<Self> {
-        match SPARE.try_with(Cell::take) {
-            Ok(Some(mut spare)) => {
-                spare.arguments.clear();
-                spare
-            }
-            _ => Self::fresh(),
+impl Default for Arguments {
+    fn default() -> Self {
+        Self {
+            bytes: vec![0; CALL_ROOM_BYTES],
         }
     }
+}
 
-    #[expect(clippy::unnecessary_box_returns, reason = "as above")]
+impl Arguments {
+    /// Arguments that are encoded already.
+    pub(crate) fn of(value: &[u8]) -> Self {
+        let mut arguments = Self::default();
+        arguments.bytes.extend_from_slice(value);
+        arguments
+    }
+
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.bytes.truncate(CALL_ROOM_BYTES);
+    }
+
+    /// Where they are appended.
+    #[inline]
+    pub(crate) fn writer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// What was appended.
+    #[inline]
+    pub(crate) fn value(&self) -> &[u8] {
+        self.bytes.get(CALL_ROOM_BYTES..).unwrap_or_default()
+    }
+}
+
+impl Request<'_> {
+    /// The call as a frame. Its size has been checked.
+    #[expect(
+        clippy::inline_always,
+        reason = "most calls are one straight line from their session to the ring"
+    )]
+    #[inline(always)]
+    pub(crate) fn frame(&mut self, number: u64) -> &[u8] {
+        let bytes = &mut self.arguments.bytes;
+        let length = bytes.len().saturating_sub(CALL_ROOM_BYTES);
+        let start = bytes
+            .first_chunk_mut()
+            .and_then(|room| write_call(room, number, self.operation, self.object, length));
+        debug_assert!(start.is_some(), "there is always room, and its size has been checked");
+        start.and_then(|start| bytes.get(start..)).unwrap_or_default()
+    }
+}
+
+/// This thread's buffers while a call uses them. Dropping it keeps them for the thread's next call, unless they grew large.
+pub(crate) struct Lent(Option<Box<Buffers>>);
+
+impl Lent {
+    #[inline]
+    pub(crate) fn take() -> Self {
+        Self(SPARE.try_with(Cell::take).ok().flatten())
+    }
+
+    /// The buffers, with no arguments in them.
+    #[inline]
+    pub(crate) fn buffers(&mut self) -> &mut Buffers {
+        let buffers = self.0.get_or_insert_with(Buffers::fresh);
+        buffers.arguments.clear();
+        buffers
+    }
+}
+
+impl Drop for Lent {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(buffers) = self.0.take()
+            && buffers.capacity() <= KEPT_BYTES_MAX
+        {
+            // A thread that is ending has no place for them any more.
+            let _ = SPARE.try_with(|spare| spare.set(Some(buffers)));
+        }
+    }
+}
+
+impl Buffers {
+    #[expect(clippy::unnecessary_box_returns, reason = "so a word moves, and not nine")]
     #[cold]
     fn fresh() -> Box<Self> {
         Box::default()
     }
 
-    /// Keeps them for the thread's next call, unless they grew large.
+    /// That of the largest.
     #[inline]
-    pub(crate) fn give_back(self: Box<Self>) {
+    fn capacity(&self) -> usize {
         let Frames { output, input } = &self.frames;
-        if self.arguments.capacity().max(output.capacity()).max(input.capacity()) <= KEPT_BYTES_MAX {
-            // A thread that is ending has no place for them any more.
-            let _ = SPARE.try_with(|spare| spare.set(Some(self)));
-        }
+        self.arguments
+            .bytes
+            .capacity()
+            .max(output.capacity())
+            .max(input.capacity())
     }
 }
 

@@ -4,7 +4,7 @@
 //! from borrowed bytes. What a proxy inside a value means on either way is [`references`](crate::references)' business; a value of
 //! another type than asked for comes back to the caller as [`Returned`].
 
-use crate::backend::{Answer, Backend, Buffers, Frames, Request};
+use crate::backend::{Answer, Backend, Buffers, Frames, Lent, Request};
 use crate::error::{Error, Result, WrongType};
 use crate::handle::Handle;
 use crate::references::{self, Adopting};
@@ -37,7 +37,7 @@ pub(crate) fn call<A, R>(
     operation: Operation,
     wait: Wait,
     arguments: &A,
-    read: impl FnOnce(&[u8]) -> Result<R>,
+    read: impl Fn(&[u8]) -> Result<R>,
 ) -> Result<R>
 where
     A: Serialize + ?Sized,
@@ -53,35 +53,28 @@ pub(crate) fn call_object<A, R>(
     object: u64,
     wait: Wait,
     arguments: &A,
-    read: impl FnOnce(&[u8]) -> Result<R>,
+    read: impl Fn(&[u8]) -> Result<R>,
 ) -> Result<R>
 where
     A: Serialize + ?Sized,
 {
-    let mut buffers = Buffers::take();
+    let mut lent = Lent::take();
     let Buffers {
         arguments: encoded,
         frames,
-    } = &mut *buffers;
-    let outcome = match references::encode(operation, arguments, encoded, backend.instance()) {
-        Ok(met) => {
-            let request = Request {
-                operation,
-                object,
-                arguments: encoded,
-                wait,
-            };
-            let outcome = answer(backend, request, frames, read);
-            // What the arguments name is held until the reply is there.
-            if let Some(met) = met {
-                references::let_go(met);
-            }
-            outcome
-        }
-        Err(error) => Err(error),
+    } = lent.buffers();
+    let met = references::encode(operation, arguments, encoded.writer(), backend.instance())?;
+    let request = Request {
+        operation,
+        object,
+        arguments: encoded,
+        wait,
     };
-    buffers.give_back();
-    outcome
+    match met {
+        None => answer(backend, request, frames, read),
+        // What the arguments name is held until the reply is there.
+        Some(met) => references::holding(met, || answer(backend, request, frames, read)),
+    }
 }
 
 /// Makes a call whose arguments are encoded already, and reads its reply.
@@ -90,18 +83,18 @@ pub(crate) fn answer<R>(
     backend: &Arc<dyn Backend>,
     request: Request<'_>,
     frames: &mut Frames,
-    read: impl FnOnce(&[u8]) -> Result<R>,
+    read: impl Fn(&[u8]) -> Result<R>,
 ) -> Result<R> {
-    let mut read = Some(read);
     let (mut value, mut unread) = (None, None);
     backend.call(request, frames, &mut |answer: Answer<'_>| {
         let _adopting = Adopting::enter(backend, answer.handed);
-        match read.take().map(|read| read(answer.result)) {
-            Some(Ok(read)) => value = Some(read),
-            Some(Err(error)) => unread = Some(error),
-            None => {}
+        match read(answer.result) {
+            Ok(read) => {
+                value = Some(read);
+                true
+            }
+            Err(error) => !loses_value(unread.insert(error)),
         }
-        !matches!(&unread, Some(error) if loses_value(error))
     })?;
     match value {
         Some(value) => Ok(value),

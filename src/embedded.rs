@@ -221,7 +221,7 @@ impl Backend for Embedded {
                 number,
                 operation,
                 object,
-                arguments,
+                arguments: arguments.value(),
             },
             outputs,
         );

@@ -5,7 +5,7 @@
 //! value takes its handle from there, and what no proxy took is given back, whatever the value's type skipped, refused or panicked
 //! over. Both contexts are per thread and nest: a type's own `Serialize` or `Deserialize` may make calls.
 
-use crate::backend::{Backend, Frames, Request};
+use crate::backend::{Arguments, Backend, Frames, Request};
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::registry;
@@ -16,22 +16,20 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 thread_local! {
-    /// The encoding that is going on, and what the encodings around it have met.
-    static ENCODING: Encoding = const {
-        Encoding {
-            bounds: Cell::new(Bounds::Nothing),
-            met: Cell::new(None),
-        }
-    };
+    /// The encoding that is going on. Nearly every call holds no proxy, and touches nothing else of this.
+    static ENCODING: Cell<Encoding> = const { Cell::new(Encoding { bounds: Bounds::Nothing, met: 0 }) };
+    /// What encodings have met, those around the one that is going on first.
+    static MET: RefCell<Vec<Result<Handle>>> = const { RefCell::new(Vec::new()) };
     /// The handles that proxies are decoded from, innermost last.
     static ADOPTED: RefCell<Vec<Handle>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The value on its way out. A nested encoding puts what it finds here aside, so that nearly every call, which holds no proxy, moves a few
-/// words only.
+/// A value on its way out.
+#[derive(Clone, Copy)]
 struct Encoding {
-    bounds: Cell<Bounds>,
-    met: Cell<Met>,
+    bounds: Bounds,
+    /// How many proxies of it were met, and either are held or could not go with it.
+    met: u32,
 }
 
 /// The proxies that an encoding met, if it met any.
@@ -40,23 +38,8 @@ pub(crate) type Met = Option<Box<Proxies>>;
 #[derive(Default)]
 pub(crate) struct Proxies {
     held: Vec<Handle>,
-    /// Why one could not go with the value.
+    /// Why one could not go with the value: the first refusal is the one that is told.
     refused: Option<Box<Error>>,
-}
-
-impl Encoding {
-    fn hold(&self, handle: Handle) {
-        let mut met = self.met.take().unwrap_or_default();
-        met.held.push(handle);
-        self.met.set(Some(met));
-    }
-
-    /// The first refusal is the one that is told.
-    fn refuse(&self, error: Error) {
-        let mut met = self.met.take().unwrap_or_default();
-        met.refused.get_or_insert_with(|| Box::new(error));
-        self.met.set(Some(met));
-    }
 }
 
 /// Which proxies a value may hold.
@@ -64,8 +47,8 @@ impl Encoding {
 enum Bounds {
     /// None: nothing is being encoded.
     Nothing,
-    /// Those of the one server with this number.
-    Server(u128),
+    /// Those of the one server with this number, as bytes: a number would have to be aligned, and so would all that is moved with it.
+    Server([u8; 16]),
     /// Those of any server that another process can reach.
     Reachable,
 }
@@ -83,7 +66,7 @@ pub(crate) fn encode<A: Serialize + ?Sized>(
         depth: Limits::DEFAULT.depth + operation.levels(),
         ..Limits::DEFAULT
     };
-    encode_for(Bounds::Server(instance), arguments, out, &limits).map_err(|error| match error {
+    encode_for(Bounds::Server(instance.to_ne_bytes()), arguments, out, &limits).map_err(|error| match error {
         // What stands around the values is no business of whoever passed them.
         Error::Encode(EncodeError::TooDeep { .. }) => Error::Encode(EncodeError::TooDeep {
             limit: Limits::DEFAULT.depth,
@@ -104,15 +87,9 @@ pub(crate) fn encode_for_process<A: Serialize + ?Sized>(
 
 #[inline]
 fn encode_for<A: Serialize + ?Sized>(bounds: Bounds, value: &A, out: &mut Vec<u8>, limits: &Limits) -> Result<Met> {
-    let Some(mut scope) = EncodingScope::enter(bounds) else {
-        // This thread is ending. A guard that it kept to its end still has to be given back; proxies are refused.
-        value::to_writer(value, out, limits)?;
-        return Ok(None);
-    };
+    let scope = EncodingScope::enter(bounds);
     let written = value::to_writer(value, out, limits);
-    let met = scope.put_back();
-    // It has nothing to put back any more, and is not moved on the way to its end.
-    std::mem::forget(scope);
+    let met = scope.leave();
     match written {
         Ok(()) => Ok(met),
         Err(error) => Err(why_unwritten(error, met)),
@@ -126,10 +103,12 @@ fn why_unwritten(error: EncodeError, met: Met) -> Error {
         .map_or_else(|| error.into(), |refused| *refused)
 }
 
-/// Lets go what a call held until its reply was there.
+/// Makes a call and holds what its arguments name until its reply is there.
 #[cold]
-pub(crate) fn let_go(met: Box<Proxies>) {
+pub(crate) fn holding<R>(met: Box<Proxies>, call: impl FnOnce() -> R) -> R {
+    let outcome = call();
     drop(met);
+    outcome
 }
 
 /// Writes a proxy into the value that is being encoded.
@@ -140,28 +119,20 @@ pub(crate) fn serialize<S: Serializer>(handle: &Handle, serializer: S) -> Result
 
 /// Which server the value that this thread is encoding goes to: nothing if it encodes none, or one for another process.
 pub(crate) fn destination() -> Option<u128> {
-    let bounds = ENCODING.try_with(|encoding| encoding.bounds.get());
-    match bounds {
-        Ok(Bounds::Server(instance)) => Some(instance),
+    match ENCODING.get().bounds {
+        Bounds::Server(instance) => Some(u128::from_ne_bytes(instance)),
         _ => None,
     }
 }
 
 /// Notes what shared memory is called in the value that is being encoded for its server, or why it can't go there.
 pub(crate) fn note(outcome: Result<Handle>) -> std::result::Result<Token, String> {
-    let noted = ENCODING.try_with(|encoding| match outcome {
-        Ok(handle) => {
-            let token = handle.token();
-            encoding.hold(handle);
-            Ok(token)
-        }
-        Err(error) => {
-            let reason = error.to_string();
-            encoding.refuse(error);
-            Err(reason)
-        }
-    });
-    noted.unwrap_or_else(|_| Err(ending().to_string()))
+    let noted = match &outcome {
+        Ok(handle) => Ok(handle.token()),
+        Err(error) => Err(error.to_string()),
+    };
+    meet(outcome).map_err(|error| error.to_string())?;
+    noted
 }
 
 /// Reads a proxy of an object of this kind.
@@ -242,12 +213,13 @@ pub(crate) fn adopted() -> Vec<Handle> {
 
 /// Takes a reference to an object of a server that this process has a session with.
 pub(crate) fn adopt(backend: &Arc<dyn Backend>, token: Token) -> Result<Handle> {
-    let arguments = value::to_vec(&([token],), &Limits::DEFAULT)?;
+    let mut arguments = Arguments::default();
+    value::to_writer(&([token],), arguments.writer(), &Limits::DEFAULT)?;
     let mut handle = None;
     let request = Request {
         operation: Operation::Adopt,
         object: 0,
-        arguments: &arguments,
+        arguments: &mut arguments,
         wait: Wait::TRY,
     };
     backend.call(request, &mut Frames::default(), &mut |answer| {
@@ -264,28 +236,30 @@ pub(crate) fn adopt(backend: &Arc<dyn Backend>, token: Token) -> Result<Handle> 
 
 /// Notes a proxy that goes out with the value being encoded, if it may.
 fn hold(handle: &Handle) -> Result<()> {
-    let noted = ENCODING.try_with(|encoding| {
-        let refusal = match encoding.bounds.get() {
-            Bounds::Nothing => {
-                return Err(Error::Refused(format!(
-                    "{handle:?} is a proxy: it can be sent to a server or a process of byproxy, and not be written in another format"
-                )));
-            }
-            Bounds::Server(instance) if instance != handle.backend().instance() => format!(
-                "{handle:?} belongs to another server than the object it was to be stored in: store a name or an address instead"
-            ),
-            Bounds::Reachable if handle.backend().address().is_none() => format!(
-                "{handle:?} belongs to Manager::embedded() and lives in this process only: use Manager::start() to share it"
-            ),
-            Bounds::Server(_) | Bounds::Reachable => {
-                encoding.hold(handle.clone());
-                return Ok(());
-            }
-        };
-        encoding.refuse(Error::ForeignProxy(refusal.clone()));
-        Err(Error::ForeignProxy(refusal))
-    });
-    noted.unwrap_or_else(|_| Err(ending()))
+    let refusal = match ENCODING.get().bounds {
+        Bounds::Nothing => {
+            return Err(Error::Refused(format!(
+                "{handle:?} is a proxy: it can be sent to a server or a process of byproxy, and not be written in another format"
+            )));
+        }
+        Bounds::Server(instance) if instance != handle.backend().instance().to_ne_bytes() => format!(
+            "{handle:?} belongs to another server than the object it was to be stored in: store a name or an address instead"
+        ),
+        Bounds::Reachable if handle.backend().address().is_none() => format!(
+            "{handle:?} belongs to Manager::embedded() and lives in this process only: use Manager::start() to share it"
+        ),
+        Bounds::Server(_) | Bounds::Reachable => return meet(Ok(handle.clone())),
+    };
+    meet(Err(Error::ForeignProxy(refusal.clone())))?;
+    Err(Error::ForeignProxy(refusal))
+}
+
+/// Keeps a proxy with the value that is being encoded, or why it can't go with it.
+fn meet(proxy: Result<Handle>) -> Result<()> {
+    let Encoding { bounds, met } = ENCODING.get();
+    MET.try_with(|met| met.borrow_mut().push(proxy)).map_err(|_| ending())?;
+    ENCODING.set(Encoding { bounds, met: met + 1 });
+    Ok(())
 }
 
 /// The handle of a token: from the reply that is being decoded, else from its server.
@@ -311,38 +285,60 @@ fn ending() -> Error {
     Error::Gone("this thread is ending and can pass no more proxies on".to_owned())
 }
 
-/// One encoding; what it found in [`ENCODING`] is put back even if the value's `Serialize` panics.
+/// One encoding; the one around it goes on afterwards, even if the value's `Serialize` panics.
 struct EncodingScope {
-    bounds: Bounds,
-    met: Met,
+    around: Encoding,
 }
 
 impl EncodingScope {
     #[inline]
-    fn enter(bounds: Bounds) -> Option<Self> {
-        let entered = ENCODING.try_with(|encoding| Self {
-            bounds: encoding.bounds.replace(bounds),
-            met: encoding.met.take(),
-        });
-        entered.ok()
+    fn enter(bounds: Bounds) -> Self {
+        Self {
+            around: ENCODING.replace(Encoding { bounds, met: 0 }),
+        }
     }
 
-    /// Puts back what was found; returns what this encoding met.
+    /// Goes back to the one around it; returns what this encoding met.
     #[inline]
-    fn put_back(&mut self) -> Met {
-        let met = self.met.take();
-        let left = ENCODING.try_with(|encoding| {
-            encoding.bounds.set(self.bounds);
-            encoding.met.replace(met)
-        });
-        left.ok().flatten()
+    fn leave(self) -> Met {
+        let around = self.around;
+        std::mem::forget(self);
+        Self::go_back(around)
+    }
+
+    #[inline]
+    fn go_back(around: Encoding) -> Met {
+        match ENCODING.replace(around).met {
+            0 => None,
+            count => Some(Box::new(take_met(count))),
+        }
     }
 }
 
 impl Drop for EncodingScope {
-    #[cold]
+    #[inline]
     fn drop(&mut self) {
         // What it met is dropped when nothing is borrowed: giving a reference back may free an object and run a job.
-        self.put_back();
+        Self::go_back(self.around);
     }
+}
+
+/// Takes so many proxies from the end of what was met.
+#[cold]
+fn take_met(count: u32) -> Proxies {
+    let taken = MET.try_with(|met| {
+        let mut met = met.borrow_mut();
+        let before = met.len().saturating_sub(count as usize);
+        met.split_off(before)
+    });
+    let mut proxies = Proxies::default();
+    for proxy in taken.unwrap_or_default() {
+        match proxy {
+            Ok(handle) => proxies.held.push(handle),
+            Err(error) => {
+                proxies.refused.get_or_insert_with(|| Box::new(error));
+            }
+        }
+    }
+    proxies
 }

@@ -5,11 +5,13 @@
 //! because every call pays for them four times. Nothing here allocates on the path of a small call: writers append to a buffer that the
 //! caller reuses, readers borrow.
 
+mod call;
 mod done;
 mod error;
 mod fields;
 mod share;
 
+pub use call::{CALL_ROOM_BYTES, write_call};
 use done::read_done_fields;
 pub use done::{Done, read_done, write_done, write_done_header};
 pub use error::FrameError;
@@ -319,31 +321,6 @@ impl<'a> Request<'a> {
             Self::Fetch { number, object } => Fields::of(FETCH).number(*number).number(*object).append(out),
         }
     }
-}
-
-/// Appends a call as a whole frame.
-///
-/// # Errors
-/// [`FrameError::TooLarge`] when the length does not fit its prefix; the buffer is then as it was.
-///
-/// # Examples
-///
-/// ```
-/// use byproxy_proto::frame::{Call, write_call};
-/// use byproxy_proto::op::Operation;
-///
-/// let mut out = Vec::new();
-/// write_call(&mut out, Call { number: 1, operation: Operation::ListLen, object: 9, arguments: &[7, 0] })?;
-/// assert_eq!(out, [7, 0, 0, 0, 1, 1, 0x8a, 0x02, 9, 7, 0]);
-/// # Ok::<(), byproxy_proto::frame::FrameError>(())
-/// ```
-#[inline]
-pub fn write_call(out: &mut Vec<u8>, call: Call<'_>) -> Result<(), FrameError> {
-    Fields::of(CALL)
-        .number(call.number)
-        .number((call.operation as u16).into())
-        .number(call.object)
-        .append_frame(call.arguments, usize::MAX, out)
 }
 
 /// Appends the part of a call's body that stands before its arguments.

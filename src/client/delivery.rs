@@ -5,7 +5,7 @@ use byproxy_proto::op::{Operation, Wait};
 
 use super::Remote;
 use super::lane::{Lane, LaneError, append};
-use crate::backend::{Frames, Request};
+use crate::backend::{Arguments, Frames, Request};
 use crate::error::{Error, Result};
 
 /// No arguments: an empty List value.
@@ -40,7 +40,7 @@ impl Delivery<'_> {
 }
 
 impl Delivery<'_> {
-    fn tell(&mut self, fate: &frame::Request<'_>) -> std::result::Result<(), LaneError> {
+    fn tell(&mut self, fate: &frame::Request<'_>) -> std::result::Result<(), Box<LaneError>> {
         let output = &mut self.frames.output;
         output.clear();
         append(output, |out| fate.write(out));
@@ -60,13 +60,13 @@ impl Drop for Delivery<'_> {
             }
             // Nobody answers a decline, and the next call may take another lane: the items are back where they were once this one has
             // made a round trip. It fails only with the session, which says so to whoever calls next.
-            let ping = Request {
+            let mut ping = Request {
                 operation: Operation::Ping,
                 object: 0,
-                arguments: &NOTHING,
+                arguments: &mut Arguments::of(&NOTHING),
                 wait: Wait::TRY,
             };
-            if self.remote.exchange_apart(self.lane, &ping, self.frames).is_ok() {
+            if self.remote.exchange_apart(self.lane, &mut ping, self.frames).is_ok() {
                 self.lane.consume();
             }
         }

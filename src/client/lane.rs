@@ -12,7 +12,6 @@ use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::frame::{self, FrameError, PREFIX_BYTES, Reply};
 use byproxy_proto::value::Limits;
 
-use crate::backend;
 use crate::transport::Stream;
 use crate::transport::ring::Connected;
 
@@ -76,7 +75,7 @@ impl Lane {
 
     /// Before a call: if this lane has become a hot one, lets it go on in a ring.
     #[inline]
-    pub(super) fn prepare(&self) -> Result<(), LaneError> {
+    pub(super) fn prepare(&self) -> Result<(), Box<LaneError>> {
         match self.stream.connected() {
             Some(connected) if !connected.is_on_ring() => self.prepare_ring(connected),
             _ => Ok(()),
@@ -84,12 +83,16 @@ impl Lane {
     }
 
     #[inline(never)]
-    fn prepare_ring(&self, connected: &Connected) -> Result<(), LaneError> {
+    fn prepare_ring(&self, connected: &Connected) -> Result<(), Box<LaneError>> {
         let ring_after = self.ring_after.load(Relaxed);
         let calls = self.calls.load(Relaxed) + 1;
         let asks = ring_after != 0 && calls >= ring_after;
         self.calls.store(if asks { 0 } else { calls }, Relaxed);
-        if asks { self.ask_for_ring(connected) } else { Ok(()) }
+        if asks {
+            Ok(self.ask_for_ring(connected)?)
+        } else {
+            Ok(())
+        }
     }
 
     /// Asks for a ring, and goes on in it if there is one to be had.
@@ -147,32 +150,18 @@ impl Lane {
     }
 
     /// What was delivered through a ring is ours, or goes back. Nothing if it came another way: then the server has to be told.
-    pub(super) fn settle(&self, declined: bool) -> Option<Result<(), LaneError>> {
+    pub(super) fn settle(&self, declined: bool) -> Option<Result<(), Box<LaneError>>> {
         let settled = self.stream.settle(declined)?;
         Some(if settled {
             Ok(())
         } else {
-            Err(LaneError::Lost(closed("the server ended the session")))
+            Err(LaneError::Lost(closed("the server ended the session")).into())
         })
     }
 
-    /// Appends a call; returns its number. Its size has been checked.
+    /// The number of the next call.
     #[inline]
-    pub(super) fn write_call(&self, request: &backend::Request<'_>, out: &mut Vec<u8>) -> u64 {
-        let number = self.next_number();
-        let call = frame::Call {
-            number,
-            operation: request.operation,
-            object: request.object,
-            arguments: request.arguments,
-        };
-        let written = frame::write_call(out, call);
-        debug_assert!(written.is_ok(), "its size has been checked");
-        number
-    }
-
-    #[inline]
-    fn next_number(&self) -> u64 {
+    pub(super) fn next_number(&self) -> u64 {
         let number = self.number.load(Relaxed) + 1;
         self.number.store(number, Relaxed);
         number
@@ -180,7 +169,7 @@ impl Lane {
 
     /// How long [`Self::receive`] waits.
     #[inline]
-    pub(super) fn set_patience(&self, patience: Option<Duration>) -> Result<(), LaneError> {
+    pub(super) fn set_patience(&self, patience: Option<Duration>) -> Result<(), Box<LaneError>> {
         let nanoseconds = patience.map_or(FOREVER, |patience| {
             u64::try_from(patience.as_nanos()).unwrap_or(FOREVER)
         });
@@ -191,7 +180,7 @@ impl Lane {
     }
 
     #[inline(never)]
-    fn change_patience(&self, nanoseconds: u64) -> Result<(), LaneError> {
+    fn change_patience(&self, nanoseconds: u64) -> Result<(), Box<LaneError>> {
         let patience = (nanoseconds != FOREVER).then(|| Duration::from_nanos(nanoseconds));
         self.stream
             .set_timeout(patience)
@@ -206,11 +195,11 @@ impl Lane {
         reason = "most calls are one straight line from their session to the ring"
     )]
     #[inline(always)]
-    pub(super) fn send(&self, bytes: &[u8]) -> Result<(), LaneError> {
+    pub(super) fn send(&self, bytes: &[u8]) -> Result<(), Box<LaneError>> {
         let mut sent = 0;
         self.stream
             .send(bytes, &mut sent)
-            .map_err(|error| self.why_unsent(&error))
+            .map_err(|error| self.why_unsent(&error).into())
     }
 
     /// A server that closes says why, if it can.
@@ -234,7 +223,7 @@ impl Lane {
         reason = "most calls are one straight line from their session to the ring"
     )]
     #[inline(always)]
-    pub(super) fn receive(&self, input: &mut Vec<u8>, limit: usize) -> Result<(), LaneError> {
+    pub(super) fn receive(&self, input: &mut Vec<u8>, limit: usize) -> Result<(), Box<LaneError>> {
         self.receive_some(input, READ_BYTES)?;
         match frame::split(input, limit) {
             Ok(Some(body @ [_, ..])) => {
@@ -249,7 +238,7 @@ impl Lane {
 
     /// The same when what has come is not a frame yet, or begins with bells.
     #[inline(never)]
-    fn receive_on(&self, input: &mut Vec<u8>, limit: usize) -> Result<(), LaneError> {
+    fn receive_on(&self, input: &mut Vec<u8>, limit: usize) -> Result<(), Box<LaneError>> {
         loop {
             if self.stream.connected().is_some_and(Connected::has_ring) {
                 skip_doorbells(input);
@@ -277,10 +266,10 @@ impl Lane {
         reason = "most calls are one straight line from their session to the ring"
     )]
     #[inline(always)]
-    fn receive_some(&self, input: &mut Vec<u8>, most: usize) -> Result<(), LaneError> {
+    fn receive_some(&self, input: &mut Vec<u8>, most: usize) -> Result<(), Box<LaneError>> {
         match self.stream.receive(input, most) {
             Ok(1..) => Ok(()),
-            outcome => Err(why_lost(outcome)),
+            outcome => Err(why_lost(outcome).into()),
         }
     }
 

@@ -218,8 +218,8 @@ impl Remote {
 
     /// Ends the session because a lane failed; returns what the call that was on it answers.
     #[cold]
-    fn lose(&self, operation: Operation, error: LaneError) -> Error {
-        let (reason, sent) = match error {
+    fn lose(&self, operation: Operation, error: impl Into<Box<LaneError>>) -> Error {
+        let (reason, sent) = match *error.into() {
             LaneError::Unsent(reason) => (reason, false),
             LaneError::Lost(reason) => (reason, true),
             LaneError::Ended(fault) => {
@@ -249,19 +249,17 @@ impl Remote {
         reason = "most calls are one straight line from here to the ring"
     )]
     #[inline(always)]
-    fn exchange(&self, lane: &Lane, request: &Request<'_>, frames: &mut Frames) -> Result<u64> {
+    fn exchange(&self, lane: &Lane, request: &mut Request<'_>, frames: &mut Frames) -> Result<u64> {
         let Frames { output, input } = frames;
-        output.clear();
         input.clear();
-        self.releases.write_all(output);
         if let Err(error) = lane.set_patience(self.patience(request.wait)) {
             return Err(self.lose(request.operation, error));
         }
         if let Err(error) = lane.prepare() {
             return Err(self.lose(request.operation, error));
         }
-        let number = lane.write_call(request, output);
-        if let Err(error) = lane.send(output) {
+        let number = lane.next_number();
+        if let Err(error) = self.releases.send_before(request.frame(number), lane, output) {
             return Err(self.lose(request.operation, error));
         }
         if let Err(error) = lane.receive(input, self.reply_bytes_max()) {
@@ -272,13 +270,13 @@ impl Remote {
 
     /// The same for calls that take another way anyway.
     #[inline(never)]
-    fn exchange_apart(&self, lane: &Lane, request: &Request<'_>, frames: &mut Frames) -> Result<u64> {
+    fn exchange_apart(&self, lane: &Lane, request: &mut Request<'_>, frames: &mut Frames) -> Result<u64> {
         self.exchange(lane, request, frames)
     }
 
     /// The same when the first lane is not free.
     #[inline(never)]
-    fn exchange_on_other(&self, pool: &Pool, request: &Request<'_>, frames: &mut Frames) -> Result<u64> {
+    fn exchange_on_other(&self, pool: &Pool, request: &mut Request<'_>, frames: &mut Frames) -> Result<u64> {
         let lane = pool.take(self, request.wait)?;
         let number = self.exchange_apart(&lane, request, frames)?;
         lane.consume();
@@ -339,7 +337,7 @@ impl Remote {
         Error::TooLarge(format!(
             "the arguments of {} take {} bytes and the server takes at most {}: send less at once",
             request.operation.name(),
-            request.arguments.len(),
+            request.arguments.value().len(),
             self.welcomed.frame_bytes_max.saturating_sub(HEADER_BYTES_MAX)
         ))
     }
@@ -352,7 +350,7 @@ impl Remote {
     fn call_delivering(
         &self,
         lane: Taken<'_>,
-        request: &Request<'_>,
+        request: &mut Request<'_>,
         frames: &mut Frames,
         visit: &mut Reader<'_>,
     ) -> Result<()> {
@@ -401,27 +399,27 @@ impl Backend for Remote {
         self.connector.address()
     }
 
-    fn call(&self, request: Request<'_>, frames: &mut Frames, visit: &mut Reader<'_>) -> Result<()> {
+    fn call(&self, mut request: Request<'_>, frames: &mut Frames, visit: &mut Reader<'_>) -> Result<()> {
         self.check_alive()?;
-        if request.arguments.len().saturating_add(HEADER_BYTES_MAX) > self.welcomed.frame_bytes_max {
+        if request.arguments.value().len().saturating_add(HEADER_BYTES_MAX) > self.welcomed.frame_bytes_max {
             return Err(self.too_large(&request));
         }
         let Properties {
             may_block, delivers, ..
         } = request.operation.properties();
         if delivers {
-            return self.call_delivering(self.waits.take(self, request.wait)?, &request, frames, visit);
+            return self.call_delivering(self.waits.take(self, request.wait)?, &mut request, frames, visit);
         }
         let waits = may_block && !request.wait.is_try();
         let pool = if waits { &self.waits } else { &self.calls };
         // The lane is free for others while the reply is read, and for calls that reading it makes.
         let number = match pool.first(self) {
             Some(lane) => {
-                let number = self.exchange(&lane, &request, frames)?;
+                let number = self.exchange(&lane, &mut request, frames)?;
                 lane.consume();
                 number
             }
-            None => self.exchange_on_other(pool, &request, frames)?,
+            None => self.exchange_on_other(pool, &mut request, frames)?,
         };
         self.flush_releases();
         self.answer(request.operation, number, &frames.input, visit)

@@ -11,9 +11,9 @@ use byproxy_proto::frame::{RELEASES_MAX, Request};
 use parking_lot::Mutex;
 
 use super::Remote;
-use super::lane::append;
+use super::lane::{Lane, LaneError, append};
 use super::pool::{Kept, Taken};
-use crate::backend::Buffers;
+use crate::backend::Lent;
 
 /// What waits to be sent.
 #[derive(Debug, Default)]
@@ -40,16 +40,30 @@ impl Releases {
         self.count.load(Ordering::SeqCst) == 0
     }
 
-    /// Appends frames with everything that waits.
-    #[inline]
-    pub(super) fn write_all(&self, out: &mut Vec<u8>) {
-        if !self.is_empty() {
-            self.write_some(out);
+    /// Sends a frame, with everything that waits before it.
+    #[expect(
+        clippy::inline_always,
+        reason = "most calls are one straight line from their session to the ring"
+    )]
+    #[inline(always)]
+    pub(super) fn send_before(&self, frame: &[u8], lane: &Lane, output: &mut Vec<u8>) -> Result<(), Box<LaneError>> {
+        if self.is_empty() {
+            lane.send(frame)
+        } else {
+            self.send_some_before(frame, lane, output)
         }
     }
 
     #[cold]
-    fn write_some(&self, out: &mut Vec<u8>) {
+    fn send_some_before(&self, frame: &[u8], lane: &Lane, output: &mut Vec<u8>) -> Result<(), Box<LaneError>> {
+        self.write_all(output);
+        output.extend_from_slice(frame);
+        lane.send(output)
+    }
+
+    /// Writes frames with everything that waits.
+    fn write_all(&self, out: &mut Vec<u8>) {
+        out.clear();
         let releases = {
             let mut waiting = self.waiting.lock();
             self.count.store(0, Ordering::Release);
@@ -76,14 +90,13 @@ impl Remote {
             let Some(lane) = self.calls.take_now(self) else {
                 return;
             };
-            let mut buffers = Buffers::take();
-            let output = &mut buffers.frames.output;
-            output.clear();
+            let mut lent = Lent::take();
+            let output = &mut lent.buffers().frames.output;
             self.releases.write_all(output);
             let sent = lane.send_now(output);
             let rest = sent.map(|sent| output.get(sent..).unwrap_or_default());
             match rest {
-                Ok([]) => buffers.give_back(),
+                Ok([]) => {}
                 Ok(rest) => return self.send_later(lane, rest.to_vec()),
                 Err(error) => {
                     drop(lane);

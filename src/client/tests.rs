@@ -12,6 +12,7 @@ use byproxy_proto::value::{Kind, Raw, Value, to_vec};
 use serde::Serialize;
 
 use super::*;
+use crate::backend::Arguments;
 use crate::engine::Settings;
 use crate::server::memory::MemoryServer;
 use crate::server::{self, Handle, Server};
@@ -77,6 +78,10 @@ fn on_both(test: impl Fn(&Arc<Remote>)) {
     test(&Remote::connect_in_memory(twin.host(), Options::default()).unwrap());
 }
 
+fn encoded(arguments: &impl Serialize) -> Arguments {
+    Arguments::of(&to_vec(arguments, &Limits::default()).unwrap())
+}
+
 /// Makes a call and returns what it hands over and its result.
 fn call(remote: &Remote, operation: Operation, object: u64, arguments: impl Serialize) -> Result<(Vec<u64>, Value)> {
     call_waiting(remote, operation, object, arguments, Wait::TRY)
@@ -89,13 +94,13 @@ fn call_waiting(
     arguments: impl Serialize,
     wait: Wait,
 ) -> Result<(Vec<u64>, Value)> {
-    let arguments = to_vec(&arguments, &Limits::default()).unwrap();
+    let mut arguments = encoded(&arguments);
     let mut answer = None;
     remote.call(
         Request {
             operation,
             object,
-            arguments: &arguments,
+            arguments: &mut arguments,
             wait,
         },
         &mut Frames::default(),
@@ -142,11 +147,11 @@ fn a_visitor_that_unwinds_gives_the_item_back_and_leaves_the_lane_usable() {
     on_both(|remote| {
         let queue = new_queue(remote);
         call_waiting(remote, Operation::QueuePut, queue, ("item", FOREVER), Wait::FOREVER).unwrap();
-        let arguments = to_vec(&(FOREVER,), &Limits::default()).unwrap();
+        let mut arguments = encoded(&(FOREVER,));
         let get = Request {
             operation: Operation::QueueGet,
             object: queue,
-            arguments: &arguments,
+            arguments: &mut arguments,
             wait: Wait::FOREVER,
         };
         let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -173,12 +178,12 @@ fn an_item_that_nobody_could_read_goes_back() {
     on_both(|remote| {
         let queue = new_queue(remote);
         call_waiting(remote, Operation::QueuePut, queue, ("item", FOREVER), Wait::FOREVER).unwrap();
-        let arguments = to_vec(&(FOREVER,), &Limits::default()).unwrap();
+        let mut arguments = encoded(&(FOREVER,));
         for (reads, left) in [(false, 1), (true, 0)] {
             let get = Request {
                 operation: Operation::QueueGet,
                 object: queue,
-                arguments: &arguments,
+                arguments: &mut arguments,
                 wait: Wait::FOREVER,
             };
             remote.call(get, &mut Frames::default(), &mut |_| reads).unwrap();
@@ -193,11 +198,11 @@ fn a_visitor_may_make_calls_and_give_back_references() {
     on_both(|remote| {
         let list = new_list(remote);
         let other = new_list(remote);
-        let arguments = to_vec(&NOTHING, &Limits::default()).unwrap();
+        let mut arguments = encoded(&NOTHING);
         let length = Request {
             operation: Operation::ListLen,
             object: list,
-            arguments: &arguments,
+            arguments: &mut arguments,
             wait: Wait::TRY,
         };
         remote

@@ -449,7 +449,7 @@ impl Manager {
         ended
     }
 
-    fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+    fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl Fn(&[u8]) -> Result<R>) -> Result<R> {
         codec::call_object(&self.inner.backend, operation, 0, Wait::TRY, sent, read)
     }
 }

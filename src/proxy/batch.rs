@@ -5,7 +5,7 @@
 //! everything behind the first 1,024 calls, in frames of their own. A batch of one is sent as the call that it is.
 
 use super::call::{Call, Envelope};
-use crate::backend::{Backend, Buffers, Request};
+use crate::backend::{Backend, Buffers, Lent, Request};
 use crate::codec::{malformed, unanswered};
 use crate::error::{Error, Result};
 use crate::references::Adopting;
@@ -105,8 +105,9 @@ impl<'a> Courier<'a> {
 
     /// Sends the calls from `next` on which can be sent: so many. Afterwards `next` is the first that is not settled.
     fn send(&self, calls: &mut impl Row, next: &mut usize, end: usize, count: usize) -> Result<()> {
-        let mut buffers = Buffers::take();
-        let Buffers { arguments: out, frames } = &mut *buffers;
+        let mut lent = Lent::take();
+        let Buffers { arguments, frames } = lent.buffers();
+        let out = arguments.writer();
         let mut alone = None;
         if count > 1 {
             write_batch_header(count, out);
@@ -115,7 +116,7 @@ impl<'a> Courier<'a> {
             let Some(Envelope {
                 handle,
                 operation,
-                arguments: Ok(arguments),
+                arguments: Ok(sent),
             }) = calls.call(at)
             else {
                 continue;
@@ -124,11 +125,11 @@ impl<'a> Courier<'a> {
                 let call = BatchCall {
                     operation: *operation as u16,
                     object: handle.object(),
-                    arguments: arguments.bytes(),
+                    arguments: sent.bytes(),
                 };
                 write_batch_call(&call, out);
             } else {
-                out.extend_from_slice(arguments.bytes());
+                out.extend_from_slice(sent.bytes());
                 alone = Some((*operation, handle.object()));
             }
         }
@@ -140,7 +141,7 @@ impl<'a> Courier<'a> {
         let request = Request {
             operation,
             object,
-            arguments: out,
+            arguments,
             wait: Wait::TRY,
         };
         let mut read = Ok(());
@@ -153,7 +154,6 @@ impl<'a> Courier<'a> {
             }
             true
         });
-        buffers.give_back();
         called.and(read)
     }
 }
@@ -362,7 +362,7 @@ mod tests {
         }
 
         fn call(&self, request: Request<'_>, _: &mut Frames, visit: &mut Reader<'_>) -> Result<()> {
-            let calls = BatchCalls::check(request.arguments).filter(|_| request.operation == Operation::Batch);
+            let calls = BatchCalls::check(request.arguments.value()).filter(|_| request.operation == Operation::Batch);
             let count = calls.map_or(0, |calls| calls.len());
             self.frames.lock().push(count);
             let result = (self.script)(request.operation, count)?;

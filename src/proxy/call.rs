@@ -1,6 +1,6 @@
 //! Calls as values, and the table that declares them together with the methods.
 
-use crate::backend::{Backend, Buffers, Request};
+use crate::backend::{Backend, Buffers, Lent, Request};
 use crate::codec::{self, Read};
 use crate::error::{Error, Result};
 use crate::handle::Handle;
@@ -83,17 +83,17 @@ impl Arguments {
 impl<R> Call<R> {
     #[inline]
     pub(crate) fn new<A: Serialize>(handle: &Handle, operation: Operation, arguments: &A, read: Read<R>) -> Self {
-        let mut buffers = Buffers::take();
-        let encoded = &mut buffers.arguments;
-        let met = references::encode(operation, arguments, encoded, handle.backend().instance());
+        let mut lent = Lent::take();
+        let encoded = &mut lent.buffers().arguments;
+        let met = references::encode(operation, arguments, encoded.writer(), handle.backend().instance());
         let arguments = match met {
             Ok(met) => Ok(Arguments {
-                bytes: Packed::new(encoded),
+                bytes: Packed::new(encoded.value()),
                 _met: met.filter(|_| !cfg!(canary = "call_holds_nothing")),
             }),
             Err(error) => Err(Box::new(error)),
         };
-        buffers.give_back();
+        drop(lent);
         Self {
             envelope: Envelope {
                 handle: handle.clone(),
@@ -127,16 +127,19 @@ impl<R> Call<R> {
             arguments,
         } = self.envelope;
         let arguments = arguments.map_err(|error| *error)?;
+        let mut lent = Lent::take();
+        let Buffers {
+            arguments: encoded,
+            frames,
+        } = lent.buffers();
+        encoded.writer().extend_from_slice(arguments.bytes());
         let request = Request {
             operation,
             object: handle.object(),
-            arguments: arguments.bytes(),
+            arguments: encoded,
             wait: Wait::TRY,
         };
-        let mut buffers = Buffers::take();
-        let outcome = codec::answer(handle.backend(), request, &mut buffers.frames, self.read);
-        buffers.give_back();
-        outcome
+        codec::answer(handle.backend(), request, frames, self.read)
     }
 
     /// Sees to it that the call is refused unless it is to an object of this server.

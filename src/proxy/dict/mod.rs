@@ -440,7 +440,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
         DictIter::new(self, true)
     }
 
-    fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+    fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl Fn(&[u8]) -> Result<R>) -> Result<R> {
         codec::call(&self.handle, operation, Wait::TRY, sent, read)
     }
 }

@@ -590,7 +590,7 @@ impl<T: Element> ListProxy<T> {
         ListIter::new(self)
     }
 
-    fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+    fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl Fn(&[u8]) -> Result<R>) -> Result<R> {
         codec::call(&self.handle, operation, Wait::TRY, sent, read)
     }
 }
