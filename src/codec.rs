@@ -78,7 +78,11 @@ where
 }
 
 /// Makes a call whose arguments are encoded already, and reads its reply.
-#[inline]
+#[expect(
+    clippy::inline_always,
+    reason = "it stands twice in `call_object`, and only what holds proxies goes the other way"
+)]
+#[inline(always)]
 pub(crate) fn answer<R>(
     backend: &Arc<dyn Backend>,
     request: Request<'_>,

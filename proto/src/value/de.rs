@@ -7,7 +7,7 @@ use serde::de::{self, Deserialize, Expected, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::access::{Bytes, Elements, Enum, List, Pairs, TokenBody};
-use super::error::{DecodeError, DecodeErrorKind};
+use super::error::{DecodeError, DecodeErrorKind, Malformed};
 use super::int::{Narrow, narrowest};
 use super::reader::Reader;
 use super::walk;
@@ -205,20 +205,12 @@ impl<'de> Deserializer<'de> {
 
     #[inline]
     fn int<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.reader.natural() {
-            Some(value) => visitor.visit_u64(value),
-            None => self.int_of_any_width(visitor),
+        if let Some(value) = self.reader.natural() {
+            return visitor.visit_u64(value);
         }
-    }
-
-    fn int_of_any_width<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
-        let (negative, magnitude) = self.reader.int()?;
-        match narrowest(negative, magnitude) {
-            Narrow::U64(value) => visitor.visit_u64(value),
-            Narrow::I64(value) => visitor.visit_i64(value),
-            Narrow::I128(value) => visitor.visit_i128(value),
-            Narrow::U128(value) => visitor.visit_u128(value),
-        }
+        let (negative, magnitude, after) = int_of_any_width(self.reader)?;
+        self.reader = after;
+        visit_narrowest(negative, magnitude, visitor)
     }
 
     /// Reads a value of whatever type, whose tag has been read.
@@ -237,8 +229,23 @@ impl<'de> Deserializer<'de> {
             tag::LIST => self.list(visitor),
             tag::DICT => self.dict(visitor),
             tag::PROXY => visitor.visit_newtype_struct(TokenBody(self.reader.token_body()?)),
-            other => Err(super::Malformed::Tag(other).into()),
+            other => Err(Malformed::Tag(other).into()),
         }
+    }
+}
+
+/// Reads an integer, and what follows it. Apart from the deserializer, which stays in registers where a small value is read.
+fn int_of_any_width(mut reader: Reader<'_>) -> Result<(bool, u128, Reader<'_>), Malformed> {
+    let (negative, magnitude) = reader.int()?;
+    Ok((negative, magnitude, reader))
+}
+
+fn visit_narrowest<'de, V: Visitor<'de>>(negative: bool, magnitude: u128, visitor: V) -> Result<V::Value, DecodeError> {
+    match narrowest(negative, magnitude) {
+        Narrow::U64(value) => visitor.visit_u64(value),
+        Narrow::I64(value) => visitor.visit_i64(value),
+        Narrow::I128(value) => visitor.visit_i128(value),
+        Narrow::U128(value) => visitor.visit_u128(value),
     }
 }
 
@@ -430,7 +437,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
 #[cold]
 fn mismatch<T>(found: u8, expected: &dyn Expected) -> Result<T, DecodeError> {
     if found > tag::PROXY {
-        return Err(super::Malformed::Tag(found).into());
+        return Err(Malformed::Tag(found).into());
     }
     Err(DecodeError::wrong_type(expected.to_string(), tag::name(found)))
 }
