@@ -61,16 +61,21 @@ trait Row {
     fn settle(&mut self, at: usize, outcome: Result<&[u8]>);
 
     /// Settles a call that can't be sent, if it can't.
+    #[inline]
     fn refuse(&mut self, at: usize) -> bool {
-        match self.call(at).map(|call| &mut call.arguments) {
-            Some(Ok(_)) => false,
-            Some(refusal) => {
-                let taken = std::mem::replace(refusal, Err(Box::new(unanswered())));
-                let error = taken.map_or_else(|error| *error, |_| unanswered());
-                self.settle(at, Err(error));
-                true
-            }
-            None => true,
+        let is_sent = self.call(at).is_some_and(|call| call.arguments.is_ok());
+        if !is_sent {
+            self.settle_refused(at);
+        }
+        !is_sent
+    }
+
+    #[cold]
+    fn settle_refused(&mut self, at: usize) {
+        if let Some(call) = self.call(at) {
+            let refusal = std::mem::replace(&mut call.arguments, Err(Box::new(unanswered())));
+            let error = refusal.map_or_else(|error| *error, |_| unanswered());
+            self.settle(at, Err(error));
         }
     }
 }
@@ -195,17 +200,16 @@ fn settle_all(calls: &mut impl Row, next: &mut usize, end: usize, result: &[u8])
             continue;
         }
         let outcome = match outcomes.next() {
-            Some(outcome) => outcome.map_err(malformed)?,
+            Some(Ok(BatchOutcome::Done(result))) => Ok(result),
+            Some(Ok(BatchOutcome::Fault(fault))) => Err(Error::from_fault(fault)),
+            Some(Err(error)) => return Err(malformed(error)),
             // It was not done: there was no room for what would have come of it.
             None if answered > 0 => return Ok(()),
             None => return Err(malformed("the server did none of the calls of a batch")),
         };
         *next = at + 1;
         answered += 1;
-        match outcome {
-            BatchOutcome::Done(result) => calls.settle(at, Ok(result)),
-            BatchOutcome::Fault(fault) => calls.settle(at, Err(Error::from_fault(fault))),
-        }
+        calls.settle(at, outcome);
     }
     Ok(())
 }
