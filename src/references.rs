@@ -24,6 +24,9 @@ thread_local! {
     static ADOPTED: RefCell<Vec<Handle>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Room for so many proxies that are met is kept.
+const MET_KEPT: usize = 64;
+
 /// A value on its way out.
 #[derive(Clone, Copy)]
 struct Encoding {
@@ -329,7 +332,10 @@ fn take_met(count: u32) -> Proxies {
     let taken = MET.try_with(|met| {
         let mut met = met.borrow_mut();
         let before = met.len().saturating_sub(count as usize);
-        met.split_off(before)
+        let taken = met.split_off(before);
+        // One large value does not cost this thread its room for good.
+        met.shrink_to(MET_KEPT);
+        taken
     });
     let mut proxies = Proxies::default();
     for proxy in taken.unwrap_or_default() {

@@ -160,6 +160,7 @@ impl Rings {
             Looked::Enough => {
                 self.scanned.retain(|scanned| !park(driver, &scanned.connection));
                 self.looks = Looks::default();
+                self.said = None;
                 // A look at whether they are idle has been put on the list, outside any visit.
                 driver.timer.arm(driver.engine.poll_timeout());
             }

@@ -20,7 +20,7 @@ const VAIN_MAX: u32 = 3;
 /// Then it spins only every so many waits.
 const TRY_EVERY: u32 = 16;
 /// After so many waits in vain it may be time to move: a move takes as long as a few of them.
-const MOVE_EVERY: u32 = 256;
+pub(super) const MOVE_EVERY: u32 = 256;
 /// When the processor comes back so late, others need it for longer: then sleeping is better, for who is woken is let in sooner.
 const YIELD_LATE: Duration = Duration::from_micros(500);
 
@@ -150,6 +150,7 @@ mod tests {
         while wait(&eagerness, 2) != (2, 0) {}
         assert_eq!(wait(&eagerness, SPINS), (SPINS, 0), "it has paid");
     }
+
     #[test]
     fn it_is_time_to_move_now_and_then_while_nothing_comes_without_a_yield() {
         let eagerness = Eagerness::default();

@@ -29,8 +29,10 @@ pub(crate) fn leave(processor: usize) -> bool {
     if others.count() == 0 || sched_setaffinity(None, &others).is_err() {
         return false;
     }
-    // What it may do it may still do, unless somebody has taken that away meanwhile: then that is what counts.
-    let _ = sched_setaffinity(None, &allowed);
+    // Somebody else may just have said where it may run; then that is what counts.
+    if sched_getaffinity(None).is_ok_and(|now| now == others) {
+        let _ = sched_setaffinity(None, &allowed);
+    }
     true
 }
 

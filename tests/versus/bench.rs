@@ -141,7 +141,10 @@ impl Bench<'_> {
         let turn = |_| {
             let turn = contenders
                 .iter_mut()
-                .map(|(column, side, contender)| Ok((*column, self.measure(row, *column, *side, contender)?)))
+                .map(|(column, side, contender)| {
+                    let measured = self.measure(row, *column, *side, contender);
+                    Ok((*column, measured.map_err(|error| format!("{column:?}: {error}"))?))
+                })
                 .collect();
             contenders.rotate_left(1);
             turn

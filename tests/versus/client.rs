@@ -151,37 +151,46 @@ fn race(task: &Task) -> Result<()> {
 }
 
 fn turn(steps: &mut [Step], time: Duration) -> Result<()> {
-    let (stop, begin) = (&AtomicBool::new(false), &Barrier::new(steps.len() + 1));
+    let (stop, meet) = (&AtomicBool::new(false), &Barrier::new(steps.len() + 1));
     std::thread::scope(|scope| {
         let threads: Vec<_> = steps
             .iter_mut()
-            .map(|step| scope.spawn(move || laps(step, begin, stop)))
+            .map(|step| scope.spawn(move || laps(step, meet, stop)))
             .collect();
-        // The first time all are there, the second time the clock runs.
-        begin.wait();
+        // The first time all are there, the second time the clock runs, the third time all are done: neither their beginning nor their end
+        // is what is measured.
+        meet.wait();
         let start = Instant::now();
-        begin.wait();
+        meet.wait();
         std::thread::sleep(time);
         stop.store(true, Ordering::Relaxed);
+        meet.wait();
+        let elapsed = start.elapsed();
         let mut total = 0;
         for thread in threads {
             total += thread.join().map_err(|_| "a client thread panicked")??;
         }
-        report(total, start.elapsed());
+        report(total, elapsed);
         Ok(())
     })
 }
 
 /// One thread's part of a turn: how many steps it took.
-fn laps(step: &mut Step, begin: &Barrier, stop: &AtomicBool) -> Result<u64> {
-    begin.wait();
-    begin.wait();
+fn laps(step: &mut Step, meet: &Barrier, stop: &AtomicBool) -> Result<u64> {
+    meet.wait();
+    meet.wait();
     let mut count = 0;
-    while !stop.load(Ordering::Relaxed) {
-        step(count)?;
-        count += 1;
-    }
-    Ok(count)
+    let outcome = loop {
+        if stop.load(Ordering::Relaxed) {
+            break Ok(count);
+        }
+        match step(count) {
+            Ok(()) => count += 1,
+            Err(error) => break Err(error),
+        }
+    };
+    meet.wait();
+    outcome
 }
 
 fn flow(task: &Task) -> Result<()> {

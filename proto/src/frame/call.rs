@@ -50,7 +50,7 @@ struct Backwards<'a> {
 }
 
 impl Backwards<'_> {
-    /// A varint. A straight line for each length that numbers of calls and objects have.
+    /// A varint. A straight line for each length that numbers of calls and objects have within hours of calls without a pause.
     #[expect(clippy::inline_always, reason = "so that where it begins stays in a register")]
     #[inline(always)]
     fn number(&mut self, value: u64) {
@@ -59,6 +59,7 @@ impl Backwards<'_> {
             0x80..0x4000 => self.put(groups::<2>(value)),
             0x4000..0x20_0000 => self.put(groups::<3>(value)),
             0x20_0000..0x1000_0000 => self.put(groups::<4>(value)),
+            0x1000_0000..0x8_0000_0000 => self.put(groups::<5>(value)),
             _ => self.start = Self::number_long(self.room, self.start, value),
         }
     }

@@ -526,20 +526,26 @@ fn a_worker_says_where_it_runs_while_it_has_few_rings() {
     for client in &clients {
         client.turn(&mut server);
     }
-    let mut said_with = |server: &mut Still, clients: &[Client]| {
+    let mut said_to = |server: &mut Still, clients: &[Client]| {
         for client in clients {
             rings.add(&client.lane);
         }
         while !rings.looks.has_yielded() {
             rings.scan(&server.driver, &mut server.scratch);
         }
-        let said = rings.said;
+        let said: Vec<_> = clients.iter().map(|client| client.connected().processor()).collect();
         while !rings.is_empty() {
             rings.scan(&server.driver, &mut server.scratch);
         }
+        assert_eq!(rings.said, None, "nobody knows where it wakes");
         said
     };
-    assert!(said_with(&mut server, &clients[..2]).is_some());
-    assert_eq!(said_with(&mut server, &clients), None);
-    assert!(said_with(&mut server, &clients[..1]).is_some());
+    let is_said = |said: Vec<Option<usize>>| said.iter().all(Option::is_some);
+    assert!(is_said(said_to(&mut server, &clients[..2])));
+    assert_eq!(
+        said_to(&mut server, &clients),
+        [None; 3],
+        "they would only push each other around"
+    );
+    assert!(is_said(said_to(&mut server, &clients[..1])));
 }

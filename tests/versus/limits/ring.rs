@@ -17,8 +17,8 @@ const PAGE_BYTES: usize = 4096;
 /// The words lie this far apart, so that the two directions share no cache line, nor a pair of them.
 const APART: usize = 256;
 const SPINS: u32 = 1000;
-/// After so many looks, milliseconds, it is another side's turn.
-const LOOKS: u32 = 20_000;
+/// After so many looks, a millisecond, it is another side's turn.
+const LOOKS: u32 = 3000;
 const NAP: Duration = Duration::from_millis(1);
 
 /// A page that both processes map. It stays mapped until the process ends.
