@@ -24,7 +24,7 @@ const IDLE_TIME: Duration = Duration::from_secs(5);
 /// Threads that make batches: as many clients as Redis' own benchmark has.
 const BATCH_CLIENTS: usize = 50;
 /// How often the sides of a row take turns within a round: what the machine gives to one it gives to all.
-const TURNS: u32 = 4;
+const TURNS: usize = 4;
 /// Items in the first flow of a side, from which the size of the others follows.
 const FLOW_ITEMS: usize = 1000;
 
@@ -106,7 +106,7 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Measured>> {
     let measured = |&row| Measured { row, turns: Vec::new() };
     let mut all: Vec<_> = options.rows.iter().map(measured).collect();
     for round in 0..options.rounds {
-        for one in all.iter_mut().filter(|one| round == 0 || !one.row.is_steady()) {
+        for one in all.iter_mut().filter(|one| round == 0 || !one.row.is_set_up_once()) {
             let turns = bench.round(one.row, round);
             one.turns
                 .extend(turns.map_err(|error| format!("{}: {error}", one.row.id))?);
@@ -138,6 +138,8 @@ impl Bench<'_> {
         }
         let first = round % contenders.len().max(1);
         contenders.rotate_left(first);
+        let rounds = if row.is_set_up_once() { self.options.rounds } else { 1 };
+        let turns = if row.takes_turns() { rounds * TURNS } else { 1 };
         let turn = |_| {
             let turn = contenders
                 .iter_mut()
@@ -149,7 +151,7 @@ impl Bench<'_> {
             contenders.rotate_left(1);
             turn
         };
-        (0..if row.takes_turns() { TURNS } else { 1 }).map(turn).collect()
+        (0..turns).map(turn).collect()
     }
 
     fn set_up(&mut self, row: &Row, side: Side, apart: bool) -> Result<Contender> {
@@ -177,9 +179,9 @@ impl Bench<'_> {
             address,
             work,
             size: threads,
-            time: self.options.time / TURNS,
+            time: self.turn_time(),
         };
-        let clients = (0..processes).map(|_| Client::start(&task)).collect::<Result<_>>()?;
+        let clients = hosts::start(&vec![task; processes])?;
         Ok(Contender::Clients { clients, _host: host })
     }
 
@@ -195,7 +197,7 @@ impl Bench<'_> {
         }
         match row.measure {
             Measure::Rate { .. } => Err("its clients are not set up".into()),
-            Measure::Batch => peers::redis::batch(&self.host(side)?, self.options.time / TURNS),
+            Measure::Batch => peers::redis::batch(&self.host(side)?, self.turn_time()),
             Measure::Direct { work, processes } => self.direct(side, work, processes),
             Measure::Flow => self.flow(side, column),
             Measure::Start(work) => Ok(1e3 / self.direct(side, work, 1)?),
@@ -204,6 +206,10 @@ impl Bench<'_> {
             Measure::Idle => self.idle(),
             Measure::IdleRing => self.idle_ring(),
         }
+    }
+
+    fn turn_time(&self) -> Duration {
+        self.options.time.div_f64(TURNS as f64)
     }
 
     /// Steps per second without a server.

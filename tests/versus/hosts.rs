@@ -167,6 +167,12 @@ impl Drop for Host {
 impl Client {
     /// Starts a client process and waits until it is ready.
     pub(crate) fn start(task: &Task) -> Result<Self> {
+        let mut client = Self::spawn(task)?;
+        client.await_ready(task)?;
+        Ok(client)
+    }
+
+    fn spawn(task: &Task) -> Result<Self> {
         let mut command = match task.side {
             Side::Python => peers::python::client(),
             side => {
@@ -186,17 +192,18 @@ impl Client {
             child.stdin.take().ok_or("no input")?,
             child.stdout.take().ok_or("no output")?,
         );
-        let mut client = Self {
+        Ok(Self {
             child,
             input,
             output: BufReader::new(output),
             time: task.time,
-        };
-        let first = client.line()?;
-        if first == "ready" {
-            Ok(client)
-        } else {
-            Err(format!("{} {}: {first}", task.side.name(), task.work.name()).into())
+        })
+    }
+
+    fn await_ready(&mut self, task: &Task) -> Result<()> {
+        match self.line()?.as_str() {
+            "ready" => Ok(()),
+            first => Err(format!("{} {}: {first}", task.side.name(), task.work.name()).into()),
         }
     }
 
@@ -227,9 +234,18 @@ impl Drop for Client {
     }
 }
 
+/// Starts these clients, all at once, and waits until they are ready.
+pub(crate) fn start(tasks: &[Task]) -> Result<Vec<Client>> {
+    let mut clients = tasks.iter().map(Client::spawn).collect::<Result<Vec<_>>>()?;
+    for (client, task) in clients.iter_mut().zip(tasks) {
+        client.await_ready(task)?;
+    }
+    Ok(clients)
+}
+
 /// Starts these clients and runs them at once: all are ready before any begins.
 pub(crate) fn race(tasks: &[Task]) -> Result<Vec<Outcome>> {
-    turn(&mut tasks.iter().map(Client::start).collect::<Result<Vec<_>>>()?)
+    turn(&mut start(tasks)?)
 }
 
 /// Has these clients work at once.

@@ -116,11 +116,16 @@ impl Row {
         matches!(self.measure, Measure::Rate { .. } | Measure::Batch)
     }
 
-    /// Whether one measurement tells as much as five: sizes do not vary, and a growth takes turns within itself.
-    pub(crate) fn is_steady(&self) -> bool {
+    /// Whether one round is enough: sizes do not vary, a growth takes turns within itself, and where many processes are set up they take all
+    /// turns at once.
+    pub(crate) fn is_set_up_once(&self) -> bool {
         matches!(
             self.measure,
-            Measure::Memory { .. } | Measure::Growth { .. } | Measure::Idle | Measure::IdleRing
+            Measure::Memory { .. }
+                | Measure::Growth { .. }
+                | Measure::Idle
+                | Measure::IdleRing
+                | Measure::Rate { processes: 2.., .. }
         )
     }
 }
