@@ -319,7 +319,11 @@ impl Remote {
         let reply = Reply::read(body, &self.limits);
         match reply {
             Ok(Reply::Fault { number: 0, fault }) => Err(self.lose(operation, LaneError::Ended(fault))),
-            Ok(Reply::Done { number, handed, result }) if number == expected => Ok(Answered::Done { handed, result }),
+            Ok(Reply::Done { number, handed, result })
+                if number == expected || cfg!(canary = "answer_of_another_call") =>
+            {
+                Ok(Answered::Done { handed, result })
+            }
             Ok(Reply::Fault { number, fault }) if number == expected => Ok(Answered::Fault(fault)),
             Ok(_) => Err(self.lose(
                 operation,

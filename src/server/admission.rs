@@ -93,7 +93,8 @@ impl Driver {
     fn stranger_too_many(&self) -> Option<(Arc<Connection>, Time)> {
         let strangers = self.strangers.lock();
         let (_, oldest) = strangers.first_key_value()?;
-        (strangers.len() >= self.limits.strangers_max).then(|| (Arc::clone(&oldest.connection), oldest.since))
+        let too_many = strangers.len() >= self.limits.strangers_max && !cfg!(canary = "strangers_fill_the_place");
+        too_many.then(|| (Arc::clone(&oldest.connection), oldest.since))
     }
 
     /// Closes the connections whose time to say hello is over. They came in order, so one look at a time is on the timer's list.
@@ -107,7 +108,7 @@ impl Driver {
                 oldest.map(|(_, oldest)| (Arc::clone(&oldest.connection), oldest.since.after(wait)))
             };
             let Some((oldest, deadline)) = oldest else { return };
-            if deadline > now {
+            if deadline > now || cfg!(canary = "strangers_stay") {
                 if !self.hellos_due.swap(true, Ordering::AcqRel) {
                     self.timer
                         .schedule(Duration::from_nanos(deadline.0 - now.0), Chore::Hellos);

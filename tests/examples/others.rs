@@ -97,6 +97,30 @@ fn connect() {
     );
 }
 
+/// As from terminals of their own: a server, and two programs that are told its address.
+#[test]
+fn connect_from_outside() {
+    let _watchdog = Watchdog::new();
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("unix:{}", folder.path().join("socket").display());
+    let server = byproxy::Server::builder()
+        .listen(address.parse().unwrap())
+        .build()
+        .unwrap();
+    let handle = server.handle();
+    std::thread::scope(|scope| {
+        let serving = scope.spawn(|| server.serve());
+        run("connect", &[&address, "Ada", "3"]);
+        let out = run("connect", &[&address, "小明", "5"]);
+        handle.stop();
+        serving.join().unwrap().unwrap();
+        assert!(
+            out.contains("Ada") && out.contains('3') && out.contains("小明") && out.contains('5'),
+            "{out}"
+        );
+    });
+}
+
 #[test]
 fn shared_value() {
     let _watchdog = Watchdog::new();

@@ -68,6 +68,8 @@ fn ten_thousand_idle_connections_cost_little_and_disturb_nobody() {
                 grown / connections
             );
             assert!(grown / connections <= 16 << 10);
+            let threads = std::fs::read_dir("/proc/self/task").unwrap().count();
+            assert!(threads < 20, "{threads} threads: none belongs to a connection");
             for _ in 0..1000 {
                 active.ping();
             }

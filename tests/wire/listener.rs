@@ -3,6 +3,7 @@
 use crate::support::{STUCK, Served, alone};
 use byproxy::Address;
 use byproxy::server::Server;
+use byproxy_proto::fault::FaultCode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
@@ -158,6 +159,10 @@ fn an_address_without_a_transport_says_so() {
         .build()
         .unwrap_err();
     assert!(error.to_string().contains("only unix:PATH"), "{error}");
+    assert!(
+        matches!(&error, byproxy::Error::Fault(fault) if fault.code == FaultCode::Unsupported),
+        "{error:?}"
+    );
 }
 
 #[test]
