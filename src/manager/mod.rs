@@ -449,6 +449,32 @@ impl Manager {
         ended
     }
 
+    /// Waits until the server process that this manager started has ended, because somebody shut it down or killed it. It asks nobody to end:
+    /// that is [`shutdown`](Self::shutdown), which waits as well. Returns at once where this manager started none.
+    ///
+    /// Local. Python: `manager.join()`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use byproxy::Manager;
+    ///
+    /// fn main() -> byproxy::Result<()> {
+    ///     byproxy::init();
+    ///     let manager = Manager::start()?;
+    ///     let other = manager.clone();
+    ///     let ending = std::thread::spawn(move || other.shutdown());
+    ///     manager.join();
+    ///     assert!(manager.ping().is_err());
+    ///     ending.join().expect("it does not panic")
+    /// }
+    /// ```
+    pub fn join(&self) {
+        if let Some(OwnServer::Process(server)) = &self.inner.server {
+            server.join();
+        }
+    }
+
     fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl Fn(&[u8]) -> Result<R>) -> Result<R> {
         codec::call_object(&self.inner.backend, operation, 0, Wait::TRY, sent, read)
     }

@@ -58,6 +58,14 @@ impl Started {
         &self.address
     }
 
+    /// Waits until the server has ended, however it ends. A forked copy of its starter has nothing to wait for.
+    pub(super) fn join(&self) {
+        if self.owner == std::process::id() {
+            // How it ended is for whoever ended it to know.
+            let _ = self.process.join();
+        }
+    }
+
     /// Ends the server and waits until it has ended. Once more does nothing.
     pub(super) fn end(&self) {
         if self.owner != std::process::id() {

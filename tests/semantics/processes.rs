@@ -307,6 +307,24 @@ fn a_private_directory_is_private() {
     assert!(matches!(manager.ping(), Err(Error::Gone(_))));
 }
 
+#[test]
+fn joining_a_started_server_waits_for_its_end_and_asks_for_none() {
+    let manager = Manager::start().unwrap();
+    let connected = Manager::connect(manager.address().unwrap().to_string()).unwrap();
+    connected.join();
+    Manager::embedded().unwrap().join();
+    std::thread::scope(|scope| {
+        let joining = scope.spawn(|| manager.join());
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!joining.is_finished());
+        manager.ping().unwrap();
+        connected.shutdown().unwrap();
+        joining.join().unwrap();
+    });
+    manager.join();
+    assert!(matches!(manager.ping(), Err(Error::Gone(_))));
+}
+
 /// Starts a server, tells where, and is killed.
 fn start_and_wait(addresses: QueueProxy<String>) -> byproxy::Result<()> {
     let manager = Manager::start()?;

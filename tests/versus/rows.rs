@@ -203,6 +203,9 @@ const ONE_CALL: &[Goal] = &[
     Goal::Of(Column::Limit, 0.25),
 ];
 
+/// What a step may cost with a million things, in terms of what it costs with a thousand.
+const FLAT: &[Goal] = &[Goal::Value(1.5)];
+
 pub(crate) const ROWS: &[Row] = &[
     calls("call.get", Side::Byproxy, Work::Get, 1, 1, RING, ONE_CALL),
     calls("call.insert", Side::Byproxy, Work::Insert, 1, 1, RING, ONE_CALL),
@@ -361,20 +364,15 @@ pub(crate) const ROWS: &[Row] = &[
         None,
         &[Goal::Value(16_384.0)],
     ),
-    growth("scale.list", Side::Byproxy, Work::GrowList, &[]),
-    growth("scale.list.socket", Side::Socket, Work::GrowList, &[Goal::Value(1.5)]),
-    growth("scale.dict", Side::Byproxy, Work::GrowDict, &[]),
-    growth("scale.dict.socket", Side::Socket, Work::GrowDict, &[Goal::Value(1.5)]),
-    growth("scale.objects", Side::Byproxy, Work::GrowObjects, &[]),
-    growth(
-        "scale.objects.socket",
-        Side::Socket,
-        Work::GrowObjects,
-        &[Goal::Value(1.5)],
-    ),
-    growth("scale.list.embedded", Side::Embedded, Work::GrowList, &[]),
-    growth("scale.dict.embedded", Side::Embedded, Work::GrowDict, &[]),
-    growth("scale.objects.embedded", Side::Embedded, Work::GrowObjects, &[]),
+    growth("scale.list", Side::Byproxy, Work::GrowList, FLAT),
+    growth("scale.list.socket", Side::Socket, Work::GrowList, FLAT),
+    growth("scale.dict", Side::Byproxy, Work::GrowDict, FLAT),
+    growth("scale.dict.socket", Side::Socket, Work::GrowDict, FLAT),
+    growth("scale.objects", Side::Byproxy, Work::GrowObjects, FLAT),
+    growth("scale.objects.socket", Side::Socket, Work::GrowObjects, FLAT),
+    growth("scale.list.embedded", Side::Embedded, Work::GrowList, FLAT),
+    growth("scale.dict.embedded", Side::Embedded, Work::GrowDict, FLAT),
+    growth("scale.objects.embedded", Side::Embedded, Work::GrowObjects, FLAT),
     row(
         "mem.ring",
         Unit::Bytes,
