@@ -192,8 +192,8 @@ macro_rules! calls {
         )*}
     ) => {
         impl<$($type: $crate::proxy::Element),*> $proxy<$($type),*> {
-            /// The same methods as values: calls to be made later, with [`Call::send`](crate::Call::send) or
-            /// [`Manager::call`](crate::Manager::call).
+            /// The same methods as values, but for those that wait, deliver or take more than one call: to be made later, with
+            /// [`Call::send`](crate::Call::send), [`Manager::call`](crate::Manager::call) or [`Manager::batch`](crate::Manager::batch).
             ///
             /// Local.
             ///

@@ -28,6 +28,32 @@ on_every_backend! {
         assert_eq!((queue.get()?, queue.qsize()?), (3, 0));
     }
 
+    fn a_batch_counts(manager) {
+        let hits = manager.dict_from::<String, u8>([("home", 254), ("news", 0)])?;
+        let tickets = manager.list_from::<u8>([7])?;
+        let (home, news, over, missing, new, ticket, beyond) = manager.batch((
+            hits.calls().fetch_add("home", 1),
+            hits.calls().fetch_add("news", 2),
+            hits.calls().fetch_add("home", 1),
+            hits.calls().fetch_add("none", 1),
+            hits.calls().fetch_add_from("new", 5, 1),
+            tickets.calls().fetch_add(-1, 1),
+            tickets.calls().fetch_add(1, 1),
+        ));
+        assert_eq!((home?, news?, new?, ticket?), (254, 0, 5, 7));
+        assert!(matches!(over, Err(Error::Overflow(_))));
+        assert!(matches!(missing, Err(Error::KeyMissing(_))));
+        assert!(matches!(beyond, Err(Error::IndexOutOfRange(_))));
+        assert_eq!(
+            (hits.get("home")?, hits.get("news")?, hits.get("new")?, tickets.to_vec()?),
+            (Some(255), Some(2), Some(6), vec![8])
+        );
+        let texts = hits.cast::<String, String>();
+        texts.insert("text", "x")?;
+        assert!(matches!(hits.calls().fetch_add("text", 1).send(), Err(Error::Fault(_))));
+        assert_eq!(texts.get("text")?.as_deref(), Some("x"));
+    }
+
     fn tuples_have_up_to_sixteen_calls(manager) {
         let list = manager.list::<u32>()?;
         let append = |n| list.calls().append(n);

@@ -1,10 +1,10 @@
 //! Changing a value by what it is: with a function, by comparison, by adding.
 
-use super::DictProxy;
+use super::{DictCalls, DictProxy};
 use crate::codec::{self, Seen};
 use crate::error::{Error, Result};
 use crate::proxy::element::{Element, Integer, IntoElement, negated};
-use crate::proxy::{BackOff, is_wrong_type};
+use crate::proxy::{BackOff, Call, is_wrong_type};
 use byproxy_proto::op::Operation;
 use byproxy_proto::value::{self, Limits, Raw};
 use serde::Serialize;
@@ -230,6 +230,51 @@ impl<K: Element, V: Integer> DictProxy<K, V> {
             }
             Err(error)
         })
+    }
+}
+
+impl<K: Element, V: Integer> DictCalls<'_, K, V> {
+    /// The call that [`DictProxy::fetch_add`] makes, except that a value which is no integer stays where it is: then it is an
+    /// [`Error::Fault`].
+    ///
+    /// Local.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let hits = manager.dict_from::<String, u32>([("home", 7), ("news", 0)])?;
+    /// let (home, news) = manager.batch((hits.calls().fetch_add("home", 1), hits.calls().fetch_add("news", 1)));
+    /// assert_eq!((home?, news?), (7, 0));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "increment")]
+    pub fn fetch_add(&self, key: impl IntoElement<K>, delta: V) -> Call<V> {
+        self.add(&key, delta, None)
+    }
+
+    /// The call that [`DictProxy::fetch_add_from`] makes, with the same exception as [`fetch_add`](Self::fetch_add).
+    ///
+    /// Local.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let words = manager.dict::<String, u32>()?;
+    /// let text = ["der", "die", "der"];
+    /// manager.batch(text.map(|word| words.calls().fetch_add_from(word, 0, 1)));
+    /// assert_eq!(words.get("der")?, Some(2));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "Counter")]
+    pub fn fetch_add_from(&self, key: impl IntoElement<K>, initial: V, delta: V) -> Call<V> {
+        self.add(&key, delta, Some(initial.wide()))
+    }
+
+    fn add(&self, key: &impl IntoElement<K>, delta: V, initial: Option<i128>) -> Call<V> {
+        let sent = (key.form(), delta.wide(), V::LOWEST, V::HIGHEST, initial);
+        Call::new(&self.proxy.handle, Operation::DictFetchAdd, &sent, codec::value)
     }
 }
 

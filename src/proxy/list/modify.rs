@@ -1,11 +1,11 @@
 //! Changing an item by what it is: with a function, by comparison, by adding.
 
-use super::ListProxy;
+use super::{ListCalls, ListProxy};
 use crate::codec::{self, Seen};
 use crate::error::Result;
 use crate::proxy::call::list;
 use crate::proxy::element::{Element, Integer, IntoElement, negated};
-use crate::proxy::{BackOff, is_wrong_type};
+use crate::proxy::{BackOff, Call, is_wrong_type};
 use byproxy_proto::op::Operation;
 use byproxy_proto::value::Raw;
 use serde::Serialize;
@@ -181,5 +181,27 @@ impl<T: Integer> ListProxy<T> {
             }
             Err(error)
         })
+    }
+}
+
+impl<T: Integer> ListCalls<'_, T> {
+    /// The call that [`ListProxy::fetch_add`] makes, except that an item which is no integer stays where it is: then it is an
+    /// [`Error::Fault`](crate::Error::Fault).
+    ///
+    /// Local.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let seats = manager.list_from::<u32>([3, 0])?;
+    /// let [first, second] = manager.batch([0, 1].map(|train| seats.calls().fetch_add(train, 1)));
+    /// assert_eq!((first?, second?), (3, 0));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "increment")]
+    pub fn fetch_add(&self, index: i64, delta: T) -> Call<T> {
+        let sent = (index, delta.wide(), T::LOWEST, T::HIGHEST);
+        Call::new(&self.proxy.handle, Operation::ListFetchAdd, &sent, codec::value)
     }
 }
