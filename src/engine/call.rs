@@ -194,6 +194,7 @@ impl Engine {
         match state {
             State::Busy(busy) => self.enqueue(id, busy, call, out),
             State::Poisoned(_) => Err(poisoned(id).into()),
+            // Contents that are there are the caller's business.
             State::Free(_) | State::Freed => Err(no_such_object(id).into()),
         }
     }
