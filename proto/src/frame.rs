@@ -5,6 +5,7 @@
 //! because every call pays for them four times. Nothing here allocates on the path of a small call: writers append to a buffer that the
 //! caller reuses, readers borrow.
 
+mod backwards;
 mod call;
 mod done;
 mod error;
@@ -13,7 +14,7 @@ mod share;
 
 pub use call::{CALL_ROOM_BYTES, write_call};
 use done::read_done_fields;
-pub use done::{Done, read_done, write_done, write_done_header};
+pub use done::{DONE_ROOM_BYTES, Done, read_done, write_done, write_done_before, write_done_header};
 pub use error::FrameError;
 pub use share::Share;
 
@@ -340,7 +341,7 @@ impl<'a> Request<'a> {
 pub fn write_call_header(number: u64, operation: Operation, object: u64, out: &mut Vec<u8>) {
     Fields::of(CALL)
         .number(number)
-        .number((operation as u16).into())
+        .number(operation.code().into())
         .number(object)
         .append(out);
 }

@@ -128,7 +128,7 @@ impl<'a> Courier<'a> {
             };
             if count > 1 {
                 let call = BatchCall {
-                    operation: *operation as u16,
+                    operation: operation.code(),
                     object: handle.object(),
                     arguments: sent.bytes(),
                 };

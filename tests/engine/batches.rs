@@ -25,7 +25,7 @@ impl Simulator {
         let mut flat = Vec::new();
         for (index, request) in requests.iter().enumerate() {
             let arguments = Value::Bytes(encode(&Value::List(request.arguments.clone())));
-            flat.extend([int(request.operation as u16), int(request.object), arguments]);
+            flat.extend([int(request.operation.code()), int(request.object), arguments]);
             let part = part(ticket, index);
             if may_come(request) {
                 self.foretell(part, request);

@@ -23,7 +23,7 @@ fn the_table_of_operations_is_the_one_in_the_code() {
             .get(&format!("{operation:?}"))
             .unwrap_or_else(|| panic!("{name} has no arguments in proto/src/op/"));
         let expected = [
-            (operation as u16).to_string(),
+            operation.code().to_string(),
             format!("`{name}`"),
             shape.clone(),
             properties(operation),
@@ -272,7 +272,7 @@ fn a_batch() -> [(&'static str, Vec<u8>, &'static str); 2] {
                 write_batch_header(2, out);
                 for operation in [Operation::QueueQsize, Operation::ListPop] {
                     let call = BatchCall {
-                        operation: operation as u16,
+                        operation: operation.code(),
                         object: 5,
                         arguments: &[7, 0],
                     };

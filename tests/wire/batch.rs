@@ -12,7 +12,7 @@ use serde::Serialize;
 /// One call of a batch.
 fn one(operation: Operation, object: u64, arguments: impl Serialize) -> (u16, u64, Vec<u8>) {
     let arguments = to_vec(&arguments, &Limits::default()).unwrap();
-    (operation as u16, object, arguments)
+    (operation.code(), object, arguments)
 }
 
 fn arguments(calls: &[(u16, u64, Vec<u8>)]) -> Vec<u8> {
@@ -67,7 +67,7 @@ fn what_is_no_batch_is_refused_as_a_whole_and_the_lane_goes_on() {
     let whole = arguments(&[append(), append()]);
     let too_many = arguments(&vec![append(); BATCH_CALLS_MAX + 1]);
     let not_bytes = to_vec(
-        &((Operation::ListAppend as u16, list, Value::Bytes(vec![7, 1, 0]), 0, 0, 0),),
+        &((Operation::ListAppend.code(), list, Value::Bytes(vec![7, 1, 0]), 0, 0, 0),),
         &Limits::default(),
     );
     let mut trailing = whole.clone();
@@ -109,8 +109,8 @@ fn what_is_wrong_with_a_call_is_its_own_outcome() {
     let (_, handed) = client.call(Operation::Create, 0, (3u8, None::<()>, (0, 0))).unwrap();
     let queue = handed[0];
     let append = || one(Operation::ListAppend, list, (1,));
-    let raw = |bytes: &[u8]| (Operation::ListAppend as u16, list, bytes.to_vec());
-    let nested = (Operation::Batch as u16, 0, arguments(&[append()]));
+    let raw = |bytes: &[u8]| (Operation::ListAppend.code(), list, bytes.to_vec());
+    let nested = (Operation::Batch.code(), 0, arguments(&[append()]));
     let calls = [
         append(),
         raw(&[7, 1]),

@@ -1,6 +1,7 @@
 //! A call's frame around arguments that lie where they were encoded: what stands before them is written backwards, into room that was
 //! left for it.
 
+use super::backwards::Backwards;
 use super::{CALL, PREFIX_BYTES};
 use crate::op::Operation;
 
@@ -29,72 +30,12 @@ pub fn write_call(
     object: u64,
     arguments: usize,
 ) -> Option<usize> {
-    let mut head = Backwards {
-        room,
-        start: CALL_ROOM_BYTES,
-    };
+    let mut head = Backwards::into(room);
     head.number(object);
-    head.number((operation as u16).into());
+    head.number(operation.code().into());
     head.number(number);
     head.put([CALL]);
-    let length = u32::try_from(CALL_ROOM_BYTES - head.start + arguments).ok()?;
-    head.put(length.to_le_bytes());
-    Some(head.start)
-}
-
-/// Bytes that are written from the last to the first.
-struct Backwards<'a> {
-    room: &'a mut [u8; CALL_ROOM_BYTES],
-    /// Where what is written begins.
-    start: usize,
-}
-
-impl Backwards<'_> {
-    /// A varint. A straight line for each length that numbers of calls and objects have within hours of calls without a pause.
-    #[expect(clippy::inline_always, reason = "so that where it begins stays in a register")]
-    #[inline(always)]
-    fn number(&mut self, value: u64) {
-        match value {
-            0..0x80 => self.put(groups::<1>(value)),
-            0x80..0x4000 => self.put(groups::<2>(value)),
-            0x4000..0x20_0000 => self.put(groups::<3>(value)),
-            0x20_0000..0x1000_0000 => self.put(groups::<4>(value)),
-            0x1000_0000..0x8_0000_0000 => self.put(groups::<5>(value)),
-            _ => self.start = Self::number_long(self.room, self.start, value),
-        }
-    }
-
-    /// Any other, group by group.
-    #[cold]
-    fn number_long(room: &mut [u8; CALL_ROOM_BYTES], start: usize, value: u64) -> usize {
-        let mut head = Backwards { room, start };
-        let last = value.ilog2() / 7;
-        head.put(groups::<1>(value >> (7 * last)));
-        for group in (0..last).rev() {
-            let [low, _] = groups::<2>(value >> (7 * group));
-            head.put([low]);
-        }
-        head.start
-    }
-
-    #[inline]
-    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
-        debug_assert!(self.start >= N, "there is room for the longest of everything");
-        let left = self.room.get_mut(..self.start);
-        if let Some(place) = left.and_then(<[u8]>::last_chunk_mut) {
-            *place = bytes;
-            self.start -= N;
-        }
-    }
-}
-
-/// The first groups of a number's varint. All but the last say that more follow.
-#[inline]
-fn groups<const N: usize>(value: u64) -> [u8; N] {
-    std::array::from_fn(|at| {
-        let [low, ..] = (value >> (7 * at)).to_le_bytes();
-        low & 0x7f | if at + 1 < N { 0x80 } else { 0 }
-    })
+    head.prefix(arguments)
 }
 
 #[cfg(test)]
@@ -115,7 +56,7 @@ mod tests {
             let start = write_call(&mut room, number, operation, object, arguments).unwrap();
             let (prefix, body) = room[start..].split_first_chunk().unwrap();
             prop_assert_eq!(u32::from_le_bytes(*prefix) as usize, body.len() + arguments);
-            prop_assert_eq!(body, postcard::to_allocvec(&(CALL, number, operation as u16, object)).unwrap());
+            prop_assert_eq!(body, postcard::to_allocvec(&(CALL, number, operation.code(), object)).unwrap());
         }
     }
 

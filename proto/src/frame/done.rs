@@ -1,7 +1,11 @@
 //! The reply that nearly every call gets: that it was done, and its result.
 
+use super::backwards::Backwards;
 use super::fields::Fields;
-use super::{DONE, FrameError, Reader, varint, write};
+use super::{DONE, FrameError, PREFIX_BYTES, Reader, varint, write};
+
+/// How many bytes may stand before the result of a reply that hands over nothing: a length, a kind, a number and a count.
+pub const DONE_ROOM_BYTES: usize = PREFIX_BYTES + 1 + 10 + 1;
 
 /// A [`Reply::Done`](super::Reply::Done) by itself, which nearly every reply is.
 ///
@@ -100,6 +104,28 @@ pub fn write_done(
     })
 }
 
+/// Writes what stands before the result of a reply that hands over nothing; the result is so many bytes and follows the room. Returns
+/// where in it the frame begins; nothing if its length does not fit the prefix.
+///
+/// ```
+/// use byproxy_proto::frame::{DONE_ROOM_BYTES, write_done_before};
+///
+/// let mut bytes = [0; DONE_ROOM_BYTES + 2];
+/// let (room, result) = bytes.split_first_chunk_mut().unwrap();
+/// result.copy_from_slice(&[2, 1]);
+/// let start = write_done_before(room, 7, result.len()).unwrap();
+/// assert_eq!(bytes[start..], [5, 0, 0, 0, 1, 7, 0, 2, 1]);
+/// ```
+#[expect(clippy::inline_always, reason = "so that what it returns stays in a register")]
+#[inline(always)]
+pub fn write_done_before(room: &mut [u8; DONE_ROOM_BYTES], number: u64, result: usize) -> Option<usize> {
+    let mut head = Backwards::into(room);
+    head.put([0]);
+    head.number(number);
+    head.put([DONE]);
+    head.prefix(result)
+}
+
 /// Appends the body of a [`Reply::Done`](super::Reply::Done) up to its result, which the caller appends.
 ///
 /// ```
@@ -113,5 +139,34 @@ pub fn write_done_header(number: u64, handed: &[u64], out: &mut Vec<u8>) {
     Fields::of(DONE).number(number).number(handed.len() as u64).append(out);
     for &object in handed {
         varint(out, object);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_stands_before_a_result_is_what_is_written_with_it(
+            number: u64,
+            bits in 0..64_u32,
+            result in proptest::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let number = number >> bits;
+            let mut bytes = [0xff; DONE_ROOM_BYTES].to_vec();
+            bytes.extend_from_slice(&result);
+            let start = write_done_before(bytes.first_chunk_mut().unwrap(), number, result.len()).unwrap();
+            let mut whole = Vec::new();
+            write_done(&mut whole, usize::MAX, number, &[], &result).unwrap();
+            prop_assert_eq!(bytes.get(start..).unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn a_result_that_is_too_long_is_none() {
+        let write = |result| write_done_before(&mut [0; DONE_ROOM_BYTES], u64::MAX, result);
+        assert_eq!((write(0), write(u32::MAX as usize)), (Some(0), None));
     }
 }

@@ -24,7 +24,7 @@ const CALL_PARTS: usize = 3;
 /// ```
 /// use byproxy_proto::op::{BatchCall, Operation, write_batch_call};
 ///
-/// let pop = BatchCall { operation: Operation::ListPop as u16, object: 9, arguments: &[7, 0] };
+/// let pop = BatchCall { operation: Operation::ListPop.code(), object: 9, arguments: &[7, 0] };
 /// let mut item = Vec::new();
 /// write_batch_call(&pop, &mut item);
 /// assert_eq!(item, [3, 0, 0x83, 2, 3, 0, 9, 6, 2, 7, 0]);
@@ -45,7 +45,7 @@ pub struct BatchCall<'a> {
 /// use byproxy_proto::op::{BatchCall, ManagerOp, Operation, write_batch_call, write_batch_header};
 /// use byproxy_proto::value::Raw;
 ///
-/// let len = BatchCall { operation: Operation::ListLen as u16, object: 9, arguments: &[7, 0] };
+/// let len = BatchCall { operation: Operation::ListLen.code(), object: 9, arguments: &[7, 0] };
 /// let mut arguments = Vec::new();
 /// write_batch_header(1, &mut arguments);
 /// write_batch_call(&len, &mut arguments);

@@ -44,6 +44,25 @@ pub struct Properties {
     pub delivers: bool,
 }
 
+#[expect(non_upper_case_globals, reason = "the table's words are the fields' names")]
+impl Properties {
+    const may_block: u8 = 1;
+    const may_be_long: u8 = 2;
+    const mutates: u8 = 4;
+    const delivers: u8 = 8;
+
+    /// Those whose bits are set.
+    #[inline]
+    const fn of(bits: u8) -> Self {
+        Self {
+            may_block: bits & Self::may_block != 0,
+            may_be_long: bits & Self::may_be_long != 0,
+            mutates: bits & Self::mutates != 0,
+            delivers: bits & Self::delivers != 0,
+        }
+    }
+}
+
 /// How many levels a result has around the values in it, at most: `[version, cursor, {key: value}]` has two.
 pub const RESULT_LEVELS_MAX: u32 = 2;
 
@@ -54,18 +73,28 @@ macro_rules! operations {
         /// ```
         /// use byproxy_proto::op::Operation;
         ///
-        /// assert_eq!(Operation::ListPop as u16, 0x103);
-        /// assert!(Operation::ALL.iter().all(|&operation| Operation::from_code(operation as u16) == Some(operation)));
+        /// assert_eq!(Operation::ListPop.code(), 0x103);
+        /// assert!(Operation::ALL.iter().all(|&operation| Operation::from_code(operation.code()) == Some(operation)));
         /// ```
+        // Numbered without gaps, unlike the codes, so that what is known about an operation is one look into a table.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(u16)]
         pub enum Operation {
-            $($( #[doc = $doc] $variant = $high * 256 + $low, )*)*
+            $($( #[doc = $doc] $variant, )*)*
         }
 
         impl Operation {
             /// Every operation, in the order of the table.
             pub const ALL: &'static [Operation] = &[$($(Operation::$variant,)*)*];
+
+            /// What stands for it on the wire.
+            ///
+            /// ```
+            /// assert_eq!(byproxy_proto::op::Operation::Ping.code(), 0);
+            /// ```
+            #[inline]
+            pub const fn code(self) -> u16 {
+                match self { $($( Operation::$variant => $high * 256 + $low, )*)* }
+            }
 
             /// The operation with this code, if there is one.
             ///
@@ -77,8 +106,12 @@ macro_rules! operations {
             /// ```
             #[inline]
             pub const fn from_code(code: u16) -> Option<Self> {
-                match (code >> 8, code & 0xff) {
-                    $($( ($high, $low) => Some(Operation::$variant), )*)*
+                let [low, high] = code.to_le_bytes();
+                match high {
+                    $( $high => match low {
+                        $( $low => Some(Operation::$variant), )*
+                        _ => None,
+                    }, )*
                     _ => None,
                 }
             }
@@ -152,14 +185,7 @@ macro_rules! operations {
             /// ```
             #[inline]
             pub const fn properties(self) -> Properties {
-                match self {
-                    $($( Operation::$variant => {
-                        #[allow(unused_mut, reason = "some operations have no property")]
-                        let mut properties = Properties { may_block: false, may_be_long: false, mutates: false, delivers: false };
-                        $( properties.$property = true; )*
-                        properties
-                    } )*)*
-                }
+                Properties::of(match self { $($( Operation::$variant => 0 $( | Properties::$property )*, )*)* })
             }
         }
     };
@@ -328,8 +354,8 @@ mod tests {
     fn codes_are_unique_and_round_trip() {
         let mut codes = std::collections::BTreeSet::new();
         for &operation in Operation::ALL {
-            assert!(codes.insert(operation as u16), "{operation:?} shares its code");
-            assert_eq!(Operation::from_code(operation as u16), Some(operation));
+            assert!(codes.insert(operation.code()), "{operation:?} shares its code");
+            assert_eq!(Operation::from_code(operation.code()), Some(operation));
             assert!(!operation.description().is_empty());
         }
         assert_eq!(Operation::from_code(0xffff), None);

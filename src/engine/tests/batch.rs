@@ -16,7 +16,7 @@ struct Batch(Vec<(u16, u64, Vec<u8>)>);
 impl Batch {
     fn add(mut self, operation: Op, object: u64, arguments: &impl Serialize) -> Self {
         let arguments = to_vec(arguments, &Limits::default()).unwrap();
-        self.0.push((operation as u16, object, arguments));
+        self.0.push((operation.code(), object, arguments));
         self
     }
 
@@ -79,8 +79,8 @@ fn calls_are_done_in_order_and_none_spoils_the_others() {
         .add(Op::ListLen, dict, &NOTHING)
         .add(Op::ListLen, 99, &NOTHING)
         .raw(0xffff, list, &[7, 0])
-        .raw(Op::ListAppend as u16, list, &[7, 1])
-        .raw(Op::ListAppend as u16, list, b"")
+        .raw(Op::ListAppend.code(), list, &[7, 1])
+        .raw(Op::ListAppend.code(), list, b"")
         .add(Op::DictGet, dict, &("a",))
         .run(&mut driver, session);
     let expected = [
@@ -109,10 +109,10 @@ fn what_is_no_batch_is_refused_and_nothing_of_it_done() {
     let number = append(BATCH_CALLS_MAX + 1).send(&mut driver, session);
     assert_eq!(driver.reply(number).unwrap().unwrap_err().code, FaultCode::BadArgument);
     let calls = (
-        Op::ListAppend as u16,
+        Op::ListAppend.code(),
         list,
         Value::Bytes(vec![7, 1, 0]),
-        Op::ListAppend as u16,
+        Op::ListAppend.code(),
         list,
         7,
     );

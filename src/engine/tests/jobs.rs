@@ -286,7 +286,7 @@ fn a_panic_in_the_rest_of_a_batch_answers_it() {
     ];
     let flat = calls.iter().flat_map(|(operation, arguments)| {
         let arguments = Value::Bytes(arguments.clone());
-        [Value::from(*operation as u16), Value::from(list), arguments]
+        [Value::from(operation.code()), Value::from(list), arguments]
     });
     let batch = driver.send(session, Op::Batch, 0, &(Value::List(flat.collect()),));
     run_jobs_anyway(&mut driver);
