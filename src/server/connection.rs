@@ -14,6 +14,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use byproxy_proto::frame::{self, DONE_ROOM_BYTES};
 use parking_lot::Mutex;
 
 use super::driver::Verdict;
@@ -361,6 +362,55 @@ impl Connection {
         }
         self.mark_delivery(&mut outbox);
         Written::Fine
+    }
+
+    /// Writes a small reply that delivers nothing and hands over nothing into the front of the ring its call came from; false if it has to
+    /// go the usual way, and then nothing is written. The caller holds `inbound`, and the call is the last one that was read.
+    ///
+    /// The outbox is not locked, though other threads write replies to calls that waited. The one that wrote the last of those may be
+    /// behind its lock still, but it has told of that reply, and all that it still does is to look whether the client sleeps:
+    ///
+    /// | the other thread | the client | this one |
+    /// |---|---|---|
+    /// | writes the whole reply, notes how far | | |
+    /// | moves the index (release) | sees the reply (acquire) | |
+    /// | | makes its next call (release) | sees the call (acquire) |
+    /// | | | sees how far was written, and writes behind it |
+    ///
+    /// A reply that is not all written shows in `unsent`, which only the caller's thread takes back; one that delivers shows in `delivers`,
+    /// and [`Self::settle`] waits for the lock. A client that does not wait for its reply spoils what it reads itself, and nothing else:
+    /// both threads write words that are its own.
+    #[inline]
+    pub(super) fn answer_in_front(&self, ring: &ServerEnd, number: u64, result: &[u8]) -> bool {
+        self.try_in_front(ring, number, result).is_some()
+    }
+
+    #[expect(clippy::inline_always, reason = "a small reply is a part of one straight line")]
+    #[inline(always)]
+    fn try_in_front(&self, ring: &ServerEnd, number: u64, result: &[u8]) -> Option<()> {
+        if self.has_unsent() || self.has_delivery() {
+            return None;
+        }
+        let mut bytes = [0; DONE_ROOM_BYTES + FRONT_BYTES];
+        let (room, place) = bytes.split_first_chunk_mut()?;
+        place.get_mut(..result.len())?.copy_from_slice(result);
+        let start = frame::write_done_before(room, number, result.len())?;
+        let count = DONE_ROOM_BYTES - start + result.len();
+        let record = bytes.get(start..)?.first_chunk()?;
+        if count > FRONT_BYTES || !ring.send_front(record, count as u64) {
+            return None;
+        }
+        if ring.calls_reader() {
+            self.ring_bell();
+        }
+        Some(())
+    }
+
+    #[cold]
+    fn ring_bell(&self) {
+        if let Some(served) = self.wire.served() {
+            served.ring_bell();
+        }
     }
 
     /// Writes on, now that there may be room.

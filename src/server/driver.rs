@@ -124,7 +124,7 @@ impl Driver {
         let mut record = [0; FRONT_BYTES];
         let verdict = match inbound.receive_front(connection, ring, &mut record) {
             Some((session, bytes)) => {
-                let mut visit = Visit::new(self, connection, Source::Ring, Mode::Read, scratch);
+                let mut visit = Visit::of_front(self, connection, ring, scratch);
                 let (consumed, verdict) = visit.serve(session, bytes);
                 if let Some(rest) = bytes.get(consumed..).filter(|rest| !rest.is_empty()) {
                     inbound.pending_in_ring.extend_from_slice(rest);

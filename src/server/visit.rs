@@ -15,6 +15,7 @@ use super::connection::{Connection, Inbound, READ_BYTES, Role, Source};
 use super::descriptors;
 use super::driver::{Driver, Mode, Scratch, Verdict, encode};
 use crate::engine::{Call, Caller, LaneId, Outcome, ReplyRef, SessionId, Time};
+use crate::shm::ring::ServerEnd;
 
 /// How many requests one visit takes from a ring: a client that does not wait for its replies lets others have their turn.
 const RING_FRAMES_MAX: u32 = 16;
@@ -26,6 +27,8 @@ pub(super) struct Visit<'a> {
     pub(super) source: Source,
     pub(super) mode: Mode,
     pub(super) scratch: &'a mut Scratch,
+    /// Where the frames lie alone, if they do: their replies may go straight there.
+    front: Option<&'a ServerEnd>,
 }
 
 impl<'a> Visit<'a> {
@@ -43,6 +46,21 @@ impl<'a> Visit<'a> {
             source,
             mode,
             scratch,
+            front: None,
+        }
+    }
+
+    /// One look at a lane's ring, in whose front one record lies alone.
+    #[inline]
+    pub(super) fn of_front(
+        driver: &'a Driver,
+        connection: &'a Arc<Connection>,
+        ring: &'a ServerEnd,
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        Self {
+            front: Some(ring),
+            ..Self::new(driver, connection, Source::Ring, Mode::Read, scratch)
         }
     }
 
@@ -303,7 +321,7 @@ impl<'a> Visit<'a> {
     fn hand_out(&mut self) {
         if let Some(reply) = self.scratch.out.immediate() {
             self.connection.answering.store(0, Ordering::Release);
-            if self.mode == Mode::Read {
+            if self.mode == Mode::Read && !self.answer_in_front(reply) {
                 if reply.delivers {
                     self.connection.delivers(reply.number);
                 }
@@ -311,6 +329,19 @@ impl<'a> Visit<'a> {
             }
         }
         self.driver.deliver(&mut self.scratch.out, &mut self.scratch.frame);
+    }
+
+    /// Writes a reply at once, if it is small and the client waits for it alone.
+    #[inline]
+    fn answer_in_front(&self, reply: ReplyRef<'_>) -> bool {
+        match (self.front, reply.outcome) {
+            (Some(ring), Outcome::Done { handed: [], result })
+                if !reply.delivers && self.scratch.replies.is_empty() =>
+            {
+                self.connection.answer_in_front(ring, reply.number, result)
+            }
+            _ => false,
+        }
     }
 
     /// A connection's first frame is its hello; what follows depends on what that made of it.

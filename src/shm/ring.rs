@@ -193,6 +193,20 @@ impl<'a> Stream<'a> {
         Some(stop)
     }
 
+    /// The same with a record of the first so many of these bytes, copied without asking how many they are.
+    #[inline]
+    fn write_whole_front(self, at: u64, end: u64, record: &[u8; FRONT_BYTES], count: u64) -> Option<u64> {
+        let stop = at + WORD + whole_words(count);
+        if stop > end {
+            return None;
+        }
+        self.front.mark.store(mark(at) + count, Relaxed);
+        for (place, word) in self.front.bytes.iter().zip(record.as_chunks().0) {
+            place.store(u64::from_le_bytes(*word), Relaxed);
+        }
+        Some(stop)
+    }
+
     /// Takes back a record that was written there and not told of.
     #[cold]
     fn clear_front(self) {

@@ -105,6 +105,46 @@ fn a_delivery_is_open_before_its_reply_can_be_seen() {
     assert_eq!(told, [(7, Fate::Taken)]);
 }
 
+#[test]
+fn a_small_reply_lies_in_front_at_once() {
+    let (lane, client) = lane();
+    let ring = lane.ring().unwrap();
+    assert!(!lane.answer_in_front(ring, 7, &[2, 1]), "nothing was asked");
+    let mut received = Vec::new();
+    for (number, result) in [(1, vec![0]), (300, vec![9; 37]), (u64::MAX, vec![])] {
+        client.send(b"a call", &mut 0).unwrap();
+        assert!(ring.receive_front(&mut [0; FRONT_BYTES]).is_some());
+        assert!(
+            !lane.answer_in_front(ring, number, &[9; FRONT_BYTES]),
+            "it does not fit"
+        );
+        assert!(lane.answer_in_front(ring, number, &result));
+        received.clear();
+        client.receive(&mut received, READ_BYTES).unwrap();
+        client.consume();
+        let mut expected = Vec::new();
+        frame::write_done(&mut expected, usize::MAX, number, &[], &result).unwrap();
+        assert_eq!(received, expected);
+    }
+    assert_eq!(bells(&lane), 0, "nobody sleeps");
+}
+
+/// Else a reply would lie before the rest of another, or before what tells the fate of a delivery.
+#[test]
+fn a_small_reply_does_not_overtake_what_is_unsent_or_delivered() {
+    let (lane, client) = lane();
+    let ring = lane.ring().unwrap();
+    client.send(b"a call", &mut 0).unwrap();
+    assert!(ring.receive_front(&mut [0; FRONT_BYTES]).is_some());
+    lane.unsent.store(true, Ordering::Relaxed);
+    assert!(!lane.answer_in_front(ring, 7, &[]));
+    lane.unsent.store(false, Ordering::Relaxed);
+    lane.delivers(6);
+    assert!(!lane.answer_in_front(ring, 7, &[]));
+    lane.delivers.store(false, Ordering::Relaxed);
+    assert!(lane.answer_in_front(ring, 7, &[]));
+}
+
 /// Cause: only what was unread counted. Symptom: a peer that always left a little unread made the server's output grow without bound.
 #[test]
 fn output_that_was_sent_is_forgotten_though_some_is_left() {

@@ -211,6 +211,37 @@ fn what_is_given_back_is_not_taken() {
     });
 }
 
+/// A small reply is written without the lock behind which another thread wrote the one before: through the client, which made its call
+/// after it had read that one, it is known how far was written.
+#[test]
+fn a_reply_goes_behind_the_last_one_though_another_thread_wrote_that() {
+    check_bounded(|| {
+        let (requests, replies, written) = (Model::new(), Model::new(), Arc::new(AtomicU64::new(0)));
+        let client = {
+            let (requests, replies) = (Arc::clone(&requests), Arc::clone(&replies));
+            thread::spawn(move || {
+                assert_eq!(replies.read(0), 20);
+                assert!(replies.take(0, 1));
+                requests.write(0, 10);
+                assert_eq!(replies.read(1), 21);
+            })
+        };
+        let other = {
+            let (replies, written) = (Arc::clone(&replies), Arc::clone(&written));
+            thread::spawn(move || {
+                written.store(1, Relaxed);
+                replies.write(0, 20);
+            })
+        };
+        assert_eq!(requests.read(0), 10);
+        let at = written.load(Relaxed);
+        assert_eq!(at, 1, "the reply would lie where the last one does");
+        replies.write(at, 21);
+        client.join().unwrap();
+        other.join().unwrap();
+    });
+}
+
 /// Requests with a front and room for two records, as both ends treat them.
 struct Fronted {
     words: Arc<Model>,

@@ -112,10 +112,31 @@ impl ServerEnd {
             Some(end) => (bytes.len(), end),
             None => self.write_behind(bytes)?,
         };
+        self.tell(written);
+        Ok(sent)
+    }
+
+    /// Writes a record of the first so many of these bytes into the front. False if it is not free, and then nothing is written.
+    #[inline]
+    pub(crate) fn send_front(&self, record: &[u8; FRONT_BYTES], count: u64) -> bool {
+        if !self.answers.load(Ordering::Relaxed) {
+            return false;
+        }
+        let written = self.written();
+        let end = self.client_read.load(Ordering::Relaxed) + CAPACITY;
+        let Some(written) = self.memory.replies().write_whole_front(written, end, record, count) else {
+            return false;
+        };
+        self.tell(written);
+        true
+    }
+
+    /// Tells of what was written.
+    #[inline]
+    fn tell(&self, written: u64) {
         self.answers.store(false, Ordering::Relaxed);
         self.written.store(written, Ordering::Relaxed);
         words::post(&self.layout().replies.tail.0.index, written);
-        Ok(sent)
     }
 
     /// Writes all of these bytes into the front, if they fit there and it is free; returns where they end.
