@@ -65,9 +65,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A varint of one or two bytes, as nearly all are; nothing, and nothing read, if it is another.
+    /// A varint of one to three bytes, as nearly all are; nothing, and nothing read, if it is another.
     #[inline]
-    fn varint_short(&mut self) -> Option<u16> {
+    fn varint_short(&mut self) -> Option<u32> {
         match *self.rest {
             [byte, ref rest @ ..] if byte < 0x80 => {
                 self.rest = rest;
@@ -75,7 +75,11 @@ impl<'a> Reader<'a> {
             }
             [low, high, ref rest @ ..] if high < 0x80 && high != 0 => {
                 self.rest = rest;
-                Some(u16::from(low & 0x7f) | u16::from(high) << 7)
+                Some(u32::from(low & 0x7f) | u32::from(high) << 7)
+            }
+            [low, middle, high, ref rest @ ..] if high < 0x80 && high != 0 && middle >= 0x80 => {
+                self.rest = rest;
+                Some(u32::from(low & 0x7f) | u32::from(middle & 0x7f) << 7 | u32::from(high) << 14)
             }
             _ => None,
         }

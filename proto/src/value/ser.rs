@@ -153,8 +153,7 @@ impl<'a> Serializer<'a> {
             return Ok(());
         }
         self.begin(4)?;
-        self.out.extend_from_slice(&[tag::INT, u8::from(negative)]);
-        writer::varint(self.out, magnitude);
+        writer::write_magnitude_short(self.out, negative, magnitude);
         self.room(0)
     }
 

@@ -45,6 +45,9 @@ fn pass_if<'a>(bytes: &'a [u8], after_string: impl FnOnce(&[u8], &'a [u8]) -> Op
         tag::INT => match rest {
             // There is no minus zero.
             [negative @ 0..=1, byte @ 0..0x80, after @ ..] if byte >= negative => Some(after),
+            [0 | 1, 0x80..=0xff, 1..0x80, after @ ..] | [0 | 1, 0x80..=0xff, 0x80..=0xff, 1..0x80, after @ ..] => {
+                Some(after)
+            }
             [0 | 1, 0x80..=0xff, after @ ..] => groups(after),
             _ => None,
         },

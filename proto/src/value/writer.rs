@@ -187,6 +187,20 @@ pub(crate) fn write_magnitude(out: &mut Vec<u8>, negative: bool, magnitude: u128
     varint_wide(out, magnitude);
 }
 
+/// Appends an integer of 64 bits.
+#[inline]
+pub(crate) fn write_magnitude_short(out: &mut Vec<u8>, negative: bool, magnitude: u64) {
+    if let Some(([first, second, third, fourth], len)) = in_four_bytes(magnitude) {
+        // All of them at once, because so many bytes are a few moves.
+        let end = out.len() + 2 + len;
+        out.extend_from_slice(&[tag::INT, u8::from(negative), first, second, third, fourth]);
+        out.truncate(end);
+    } else {
+        out.extend_from_slice(&[tag::INT, u8::from(negative)]);
+        varint_long(out, magnitude);
+    }
+}
+
 /// Appends a string or bytes. Not in place: what stands around it stays small enough to be put together in registers.
 #[inline(never)]
 pub(crate) fn write_counted(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
@@ -236,6 +250,17 @@ fn in_two_bytes(value: u64) -> Option<[u8; 2]> {
     }
 }
 
+/// The varint of a value that takes no more than four bytes, and how many those are; the others are not to be written.
+#[inline]
+fn in_four_bytes(value: u64) -> Option<([u8; 4], usize)> {
+    let value = u32::try_from(value).ok().filter(|&value| value < 1 << 28)?;
+    let groups = value & 0x7f | (value & 0x3f80) << 1 | (value & 0x001f_c000) << 2 | (value & 0x0fe0_0000) << 3;
+    let more = value.max(1).ilog2() / 7;
+    // All groups but the last say that more follow.
+    let follow = 0x8080_8080 & ((1 << (8 * more)) - 1);
+    Some(((groups | follow).to_le_bytes(), more as usize + 1))
+}
+
 #[inline]
 pub(crate) fn varint_wide(out: &mut Vec<u8>, mut value: u128) {
     while value > u128::from(u64::MAX) {
@@ -270,4 +295,23 @@ pub(crate) fn varint_len(value: usize) -> usize {
 )]
 fn low_group(value: u64) -> u8 {
     value as u8 & 0x7f
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_of_every_length_are_what_postcard_writes() {
+        for bit in 0..64 {
+            for magnitude in [1_u64 << bit, (1 << bit) - 1, (1 << bit) | 1] {
+                let (mut one, mut all) = (Vec::new(), Vec::new());
+                write_magnitude_short(&mut one, true, magnitude);
+                varint(&mut all, magnitude);
+                let expected = postcard::to_allocvec(&magnitude).unwrap();
+                assert_eq!(one, [&[tag::INT, 1], expected.as_slice()].concat(), "{magnitude}");
+                assert_eq!(all, expected);
+            }
+        }
+    }
 }
