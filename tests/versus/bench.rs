@@ -274,10 +274,9 @@ impl Bench<'_> {
         // As in a row that compares work: what a wake-up costs depends on the processors, and two servers need not fare alike.
         let _one_processor = (side == Side::Socket).then(OneProcessor::enter).transpose()?;
         // Its objects are many: a server of its own gives them back with its end.
-        let host = if side == Side::Embedded {
-            None
-        } else {
-            Some(self.fresh_host(side)?)
+        let host = match side {
+            Side::Embedded | Side::Bare => None,
+            _ => Some(self.fresh_host(side)?),
         };
         let address = host.as_ref().map(|host| host.address.clone()).unwrap_or_default();
         let outcomes = race(&[Task {

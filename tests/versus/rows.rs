@@ -178,7 +178,7 @@ const fn growth(id: &'static str, side: Side, work: Work, goals: &'static [Goal]
         Unit::Ratio,
         Measure::Growth { side, work },
         Peers::None,
-        None,
+        Some(Side::Bare),
         goals,
     )
 }

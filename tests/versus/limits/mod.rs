@@ -2,6 +2,7 @@
 
 pub(crate) mod bare;
 pub(crate) mod echo;
+pub(crate) mod growth;
 pub(crate) mod ring;
 pub(crate) mod spawn;
 

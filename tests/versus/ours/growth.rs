@@ -3,6 +3,7 @@
 use super::manager;
 use crate::Result;
 use crate::client::{Side, Step, Task, Work};
+use crate::limits;
 use byproxy::{DictProxy, ListProxy, Manager};
 use std::time::{Duration, Instant};
 
@@ -33,17 +34,25 @@ impl Growth {
 }
 
 pub(crate) fn prepare(task: &Task) -> Result<Growth> {
-    let manager = manager(task)?;
-    let (few, many) = match task.work {
-        Work::GrowList => (list(&manager, FEW)?, list(&manager, MANY)?),
-        Work::GrowDict => (dict(&manager, FEW)?, dict(&manager, MANY)?),
-        Work::GrowObjects => objects(task, &manager)?,
-        other => return Err(format!("{} does not grow", other.name()).into()),
+    let (small, large) = if task.side == Side::Bare {
+        (
+            limits::growth::step(task.work, FEW)?,
+            limits::growth::step(task.work, MANY)?,
+        )
+    } else {
+        steps(task)?
     };
-    Ok(Growth {
-        small: few,
-        large: many,
-    })
+    Ok(Growth { small, large })
+}
+
+fn steps(task: &Task) -> Result<(Step, Step)> {
+    let manager = manager(task)?;
+    match task.work {
+        Work::GrowList => Ok((list(&manager, FEW)?, list(&manager, MANY)?)),
+        Work::GrowDict => Ok((dict(&manager, FEW)?, dict(&manager, MANY)?)),
+        Work::GrowObjects => objects(task, &manager),
+        other => Err(format!("{} does not grow", other.name()).into()),
+    }
 }
 
 /// Reads and writes items all over the list.
@@ -99,7 +108,7 @@ fn objects(task: &Task, many: &Manager) -> Result<(Step, Step)> {
 }
 
 /// Numbers that follow each other end up far apart.
-fn scattered(i: u64) -> u64 {
+pub(crate) fn scattered(i: u64) -> u64 {
     i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20
 }
 
