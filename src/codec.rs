@@ -149,7 +149,7 @@ pub(crate) fn any(bytes: &[u8]) -> Result<Returned> {
     Ok(Returned {
         value,
         bytes: bytes.to_vec(),
-        held: if cfg!(canary = "returned_holds_nothing") {
+        held: if seeded!("returned_holds_nothing") {
             Vec::new()
         } else {
             references::adopted()
@@ -354,7 +354,7 @@ fn unread(error: DecodeError, bytes: &[u8]) -> Error {
 /// Whether an error of reading says nothing of what was read, so that whoever gets it must not have taken it either.
 #[cold]
 fn loses_value(error: &Error) -> bool {
-    !matches!(error, Error::WrongType(_)) && !cfg!(canary = "unread_is_taken")
+    !matches!(error, Error::WrongType(_)) && !seeded!("unread_is_taken")
 }
 
 /// The error of bytes that can't even be read as any value.

@@ -336,7 +336,7 @@ impl Delivery<'_> {
 impl Drop for Delivery<'_> {
     fn drop(&mut self) {
         let mut outputs = Scratch::take();
-        if cfg!(canary = "panic_keeps_item") {
+        if seeded!("panic_keeps_item") {
             return self
                 .embedded
                 .engine

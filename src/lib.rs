@@ -4,6 +4,10 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("byproxy runs on Linux only: it rests on memfd, pidfd, epoll and futexes");
 
+// Its macro is for all the others.
+#[macro_use]
+mod seeded;
+
 mod backend;
 mod client;
 mod codec;

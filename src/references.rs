@@ -161,7 +161,7 @@ impl Adopting {
     /// Owns the references that a reply handed over.
     #[inline]
     pub(crate) fn enter(backend: &Arc<dyn Backend>, handed: &[u64]) -> Self {
-        if handed.is_empty() || cfg!(canary = "handed_not_adopted") {
+        if handed.is_empty() || seeded!("handed_not_adopted") {
             return Self { before: None };
         }
         // The kind stands in the token that the proxy is read from.

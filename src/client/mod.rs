@@ -319,9 +319,7 @@ impl Remote {
         let reply = Reply::read(body, &self.limits);
         match reply {
             Ok(Reply::Fault { number: 0, fault }) => Err(self.lose(operation, LaneError::Ended(fault))),
-            Ok(Reply::Done { number, handed, result })
-                if number == expected || cfg!(canary = "answer_of_another_call") =>
-            {
+            Ok(Reply::Done { number, handed, result }) if number == expected || seeded!("answer_of_another_call") => {
                 Ok(Answered::Done { handed, result })
             }
             Ok(Reply::Fault { number, fault }) if number == expected => Ok(Answered::Fault(fault)),
@@ -374,14 +372,14 @@ impl Remote {
             }
             Answered::Done { handed, result } => {
                 delivery.open = true;
-                if cfg!(canary = "confirm_before_decode") {
+                if seeded!("confirm_before_decode") {
                     delivery.confirm()?;
                 }
                 let is_read = visit(Answer {
                     handed: &handed,
                     result,
                 });
-                if !is_read || cfg!(canary = "confirm_before_decode") {
+                if !is_read || seeded!("confirm_before_decode") {
                     Ok(())
                 } else {
                     delivery.confirm()

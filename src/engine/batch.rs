@@ -70,7 +70,7 @@ impl Engine {
         if !self.lives(ticket.caller.session) {
             let handed = outcome.and_then(Result::ok).map(|answer| answer.handed);
             out.dropped.extend(handed.into_iter().flatten().map(ObjectId));
-            if cfg!(canary = "batch_leaks_its_rest") {
+            if seeded!("batch_leaks_its_rest") {
                 return;
             }
             return rest.give_up(&mut out.dropped);
@@ -84,7 +84,7 @@ impl Engine {
             }
             Some(Err(fault)) => out.collect_fault(&fault),
         };
-        let step = if goes_on && !cfg!(canary = "batch_ends_at_a_job") {
+        let step = if goes_on && !seeded!("batch_ends_at_a_job") {
             self.do_calls(now, ticket, BatchCalls::resume(&rest.calls, rest.left), out)
         } else {
             out.answer_collected();

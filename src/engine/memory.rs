@@ -63,7 +63,7 @@ impl Engine {
             check_name(name)?;
             if let Some(slot) = self.find(name) {
                 let slot = Self::expect_kind(slot, Kind::MEMORY, name, out)?;
-                if cfg!(canary = "memory_found_for_nothing") {
+                if seeded!("memory_found_for_nothing") {
                     out.dropped.push(slot.id);
                 }
                 self.hand_over(session, &[slot.id.0], &mut out.dropped)?;

@@ -147,7 +147,7 @@ impl Engine {
     /// Answers every waiter whose deadline is now or was before.
     pub fn handle_timeout(&self, now: Time, out: &mut Outputs) {
         out.begin(self.registry().engine);
-        let due = if cfg!(canary = "timeout_off_by_job") {
+        let due = if seeded!("timeout_off_by_job") {
             Time(now.0.saturating_sub(1))
         } else {
             now
@@ -186,7 +186,7 @@ impl Engine {
         }
         let references = books.lock().release_all();
         self.services.sessions.remove(session);
-        if cfg!(canary = "forget_sweep_references") {
+        if seeded!("forget_sweep_references") {
             return;
         }
         let job = Job::new(self.world.clone(), Work::Release { references });
@@ -259,7 +259,7 @@ impl Engine {
 
     /// Ends all that a session has in one object.
     fn end_in_object(&self, now: Time, object: ObjectId, session: SessionId, out: &mut Outputs) {
-        if cfg!(canary = "leave_dead_waiter") {
+        if seeded!("leave_dead_waiter") {
             return;
         }
         self.leave_queues(object, session, out);

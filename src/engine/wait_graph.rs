@@ -114,7 +114,7 @@ impl WaitGraph {
     pub(crate) fn change(&self, lock: ObjectId, ended: Option<Owner>, owner: Option<Owner>) {
         let mut graph = self.graph.lock();
         if let Some(contended) = graph.contended.get_mut(&lock)
-            && !cfg!(canary = "deadlock_ignores_graph_update")
+            && !seeded!("deadlock_ignores_graph_update")
         {
             contended.owner = owner;
         }

@@ -57,11 +57,7 @@ pub(super) fn encode_arguments<A: Serialize>(arguments: &A) -> Result<Encoded, S
     Ok(Encoded {
         bytes,
         descriptors,
-        _held: if cfg!(canary = "arguments_let_go") {
-            Vec::new()
-        } else {
-            held
-        },
+        _held: if seeded!("arguments_let_go") { Vec::new() } else { held },
     })
 }
 

@@ -480,7 +480,7 @@ impl Builder {
         let door = Role::door()?;
         let entry = offset_of(function, &arguments)?;
         let encoded = F::encode(&arguments).map_err(SpawnError::Encode)?;
-        if cfg!(canary = "arguments_let_go") {
+        if seeded!("arguments_let_go") {
             drop(arguments);
             return start(&self.plan, door, entry, &encoded);
         }

@@ -89,7 +89,7 @@ impl<R> Call<R> {
         let arguments = match met {
             Ok(met) => Ok(Arguments {
                 bytes: Packed::new(encoded.value()),
-                _met: met.filter(|_| !cfg!(canary = "call_holds_nothing")),
+                _met: met.filter(|_| !seeded!("call_holds_nothing")),
             }),
             Err(error) => Err(Box::new(error)),
         };

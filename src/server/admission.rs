@@ -93,7 +93,7 @@ impl Driver {
     fn stranger_too_many(&self) -> Option<(Arc<Connection>, Time)> {
         let strangers = self.strangers.lock();
         let (_, oldest) = strangers.first_key_value()?;
-        let too_many = strangers.len() >= self.limits.strangers_max && !cfg!(canary = "strangers_fill_the_place");
+        let too_many = strangers.len() >= self.limits.strangers_max && !seeded!("strangers_fill_the_place");
         too_many.then(|| (Arc::clone(&oldest.connection), oldest.since))
     }
 
@@ -108,7 +108,7 @@ impl Driver {
                 oldest.map(|(_, oldest)| (Arc::clone(&oldest.connection), oldest.since.after(wait)))
             };
             let Some((oldest, deadline)) = oldest else { return };
-            if deadline > now || cfg!(canary = "strangers_stay") {
+            if deadline > now || seeded!("strangers_stay") {
                 if !self.hellos_due.swap(true, Ordering::AcqRel) {
                     self.timer
                         .schedule(Duration::from_nanos(deadline.0 - now.0), Chore::Hellos);
@@ -195,7 +195,7 @@ impl Driver {
         let session = Arc::new(Session::new(id, secret, connection));
         self.sessions.insert(id.0, Arc::clone(&session));
         if let (Some(pidfd), Some(poller)) = (pidfd, connection.poller())
-            && !cfg!(canary = "ignore_pidfd")
+            && !seeded!("ignore_pidfd")
             && let Err(error) = poller.watch(&session, pidfd)
         {
             self.doom(&session);

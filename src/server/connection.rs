@@ -220,7 +220,7 @@ impl Connection {
             // Before the reply can be seen: whoever sees what its client did next sees this, and then waits for the lock until the end
             // of the reply is known.
             self.delivers
-                .store(!cfg!(canary = "ring_delivery_unnoted"), Ordering::Release);
+                .store(!seeded!("ring_delivery_unnoted"), Ordering::Release);
         }
     }
 
@@ -284,7 +284,7 @@ impl Connection {
             let outbox = self.outbox.lock();
             let fate = self.look_at_fate(&outbox).is_some();
             // The last call for room may have come for nothing, and one call is all that a client makes.
-            let room = self.waits_for_room() && !cfg!(canary = "ring_waits_uncalled") && !ring.park_writer();
+            let room = self.waits_for_room() && !seeded!("ring_waits_uncalled") && !ring.park_writer();
             fate || room || self.takes_requests(ring)
         })
     }
@@ -313,7 +313,7 @@ impl Connection {
             && outbox.delivery.is_none()
             && inbound.pending_in_ring.is_empty()
             && self.answering.load(Ordering::Acquire) == 0
-            && (cfg!(canary = "ring_retired_under_a_reply") || !self.replying.load(Ordering::Acquire))
+            && (seeded!("ring_retired_under_a_reply") || !self.replying.load(Ordering::Acquire))
             && ring.retire()
     }
 
@@ -341,7 +341,7 @@ impl Connection {
     #[inline]
     pub(super) fn write(&self, frames: &mut Vec<u8>, now: impl FnOnce() -> u64, unread_bytes_max: usize) -> Written {
         let mut outbox = self.outbox.lock();
-        if !outbox.queue.is_empty() && !cfg!(canary = "write_interleaves") {
+        if !outbox.queue.is_empty() && !seeded!("write_interleaves") {
             outbox.compact();
             outbox.queue.extend_from_slice(frames);
             self.hold_back(&outbox, unread_bytes_max);
@@ -498,7 +498,7 @@ impl Connection {
     }
 
     fn hold_back(&self, outbox: &Outbox, unread_bytes_max: usize) {
-        if outbox.unread() > unread_bytes_max && !cfg!(canary = "buffers_without_bound") {
+        if outbox.unread() > unread_bytes_max && !seeded!("buffers_without_bound") {
             self.stalled.store(true, Ordering::Relaxed);
         }
         self.show_interest(outbox);

@@ -156,10 +156,10 @@ fn sealed_bytes(descriptor: BorrowedFd<'_>) -> Result<u64, Fault> {
         )
     };
     let seals = fcntl_get_seals(descriptor).map_err(|_| refused())?;
-    if !seals.contains(SealFlags::SHRINK) && !cfg!(canary = "keeps_unsealed") {
+    if !seals.contains(SealFlags::SHRINK) && !seeded!("keeps_unsealed") {
         return Err(refused());
     }
-    if !seals.contains(SealFlags::GROW) && !cfg!(canary = "keeps_growing") {
+    if !seals.contains(SealFlags::GROW) && !seeded!("keeps_growing") {
         fcntl_add_seals(descriptor, SealFlags::GROW).map_err(|_| refused())?;
     }
     let stat = fstat(descriptor).map_err(|_| refused())?;

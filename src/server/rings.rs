@@ -89,7 +89,7 @@ impl Rings {
     /// Whether sockets and timers have their turn.
     #[inline]
     pub(super) fn is_time_to_look(&mut self, driver: &Driver) -> bool {
-        if self.pieces < PIECES || cfg!(canary = "ring_never_looks_up") {
+        if self.pieces < PIECES || seeded!("ring_never_looks_up") {
             return false;
         }
         self.pieces = 0;
@@ -296,7 +296,7 @@ impl Driver {
             return Ok(());
         }
         let most = self.limits.ring_bytes_max / SEGMENT_BYTES;
-        let place = |open| (open < most || cfg!(canary = "ring_ignores_cap")).then_some(open + 1);
+        let place = |open| (open < most || seeded!("ring_ignores_cap")).then_some(open + 1);
         self.rings
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, place)
             .map_err(|_| Fault::new(FaultCode::TooMany, "as much memory is shared as this server allows"))?;

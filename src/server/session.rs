@@ -134,7 +134,7 @@ impl Driver {
             let mut inbound = lane.inbound.lock();
             // Once more: a ring that was being made meanwhile was not there to be closed. From here on none is made.
             lane.wire.close_reading();
-            if !cfg!(canary = "skip_drain") {
+            if !seeded!("skip_drain") {
                 self.take_frames(lane, &mut inbound, Source::Socket, Mode::Drain, scratch);
                 // Its first call in the ring may be the one that nobody has looked at.
                 if lane.had_ring() {

@@ -237,7 +237,7 @@ impl<'a> Visit<'a> {
         }
         if self.connection.is_on_ring() != (self.source == Source::Ring) {
             // The rest of a reply can't go on another way than it began.
-            if self.connection.has_unsent() && !cfg!(canary = "ring_reply_turns") {
+            if self.connection.has_unsent() && !seeded!("ring_reply_turns") {
                 return false;
             }
             self.connection.came_from(self.source);
@@ -347,7 +347,7 @@ impl<'a> Visit<'a> {
     /// A connection's first frame is its hello; what follows depends on what that made of it.
     #[cold]
     fn handle_stranger(&mut self, inbound: &mut Inbound, bytes: &[u8]) -> (usize, Verdict) {
-        let limit = if cfg!(canary = "no_prefix_limit") {
+        let limit = if seeded!("no_prefix_limit") {
             self.driver.limits.frame_bytes_max
         } else {
             HANDSHAKE_BYTES_MAX

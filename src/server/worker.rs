@@ -144,7 +144,7 @@ impl Worker {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if out_of_descriptors(&error) => {
                     self.driver.counters.starved.fetch_add(1, Ordering::Relaxed);
-                    if cfg!(canary = "accept_spin") {
+                    if seeded!("accept_spin") {
                         return;
                     }
                     return self.pause_accepting(listener.descriptor(), STARVED_PAUSE);

@@ -143,7 +143,7 @@ impl<T: Element> Cell<T> {
             // SAFETY: at most the rest of the element, which is this function's own, and at most the word.
             unsafe { ptr::copy_nonoverlapping(word.to_ne_bytes().as_ptr(), part, size) };
         });
-        if !cfg!(canary = "shm_copy_unchecked") {
+        if !seeded!("shm_copy_unchecked") {
             // SAFETY: every byte was written above.
             unsafe { T::admit(copy.as_mut_ptr()) };
         }
@@ -253,7 +253,7 @@ fn decode<T: Element>(bits: Bits) -> T {
     let size = size_of::<T>().min(WORD);
     // SAFETY: `size` is neither more than the bytes nor more than the value, and they are apart.
     unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), value.as_mut_ptr().cast(), size) };
-    if !cfg!(canary = "shm_unchecked") {
+    if !seeded!("shm_unchecked") {
         // SAFETY: the callers are about elements of up to a word, whose bytes were all written above.
         unsafe { T::admit(value.as_mut_ptr()) };
     }

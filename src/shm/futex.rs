@@ -112,7 +112,7 @@ fn sleep(word: &AtomicU64, expected: u64, time: Duration) -> bool {
     let expected = expected as u32;
     match futex::wait(lower_half(word), Flags::empty(), expected, Some(&timeout)) {
         Ok(()) | Err(Errno::AGAIN) => true,
-        Err(Errno::INTR) => cfg!(canary = "shm_interrupted_is_called"),
+        Err(Errno::INTR) => seeded!("shm_interrupted_is_called"),
         Err(_) => false,
     }
 }

@@ -162,7 +162,7 @@ fn give_up<W: Word, P: Patience<W>>(word: &W, holder: u64, patience: &P) -> Opti
         }
         let seen = word.load(Relaxed);
         let marked = seen | (holder & WAITERS);
-        if marked == seen || cfg!(canary = "shm_wake_up_kept") {
+        if marked == seen || seeded!("shm_wake_up_kept") {
             return None;
         }
         if seen != FREE && word.compare_exchange(seen, marked, Relaxed, Relaxed).is_ok() {
@@ -199,7 +199,7 @@ pub(super) fn is_held<W: Word>(word: &W, hold: Hold) -> bool {
 
 /// Takes the word from the dead holder it names, unless somebody else did.
 fn take_over<W: Word>(word: &W, dead: u64, holder: u64) -> Option<Hold> {
-    if cfg!(canary = "shm_dead_kept") {
+    if seeded!("shm_dead_kept") {
         return None;
     }
     let holder = holder | (dead & WAITERS);
@@ -207,7 +207,7 @@ fn take_over<W: Word>(word: &W, dead: u64, holder: u64) -> Option<Hold> {
         .is_ok()
         .then_some(Hold {
             word: holder,
-            abandoned: !cfg!(canary = "shm_death_untold"),
+            abandoned: !seeded!("shm_death_untold"),
         })
 }
 
@@ -215,7 +215,7 @@ fn take_over<W: Word>(word: &W, dead: u64, holder: u64) -> Option<Hold> {
 #[inline]
 pub(super) fn give_back<W: Word>(word: &W, hold: Hold, wake: impl FnOnce(&W)) -> bool {
     replace(word, hold, |_| FREE).is_some_and(|left| {
-        if left & WAITERS != 0 && !cfg!(canary = "shm_sleepers_forgotten") {
+        if left & WAITERS != 0 && !seeded!("shm_sleepers_forgotten") {
             wake(word);
         }
         true

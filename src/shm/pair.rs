@@ -61,7 +61,7 @@ fn change_again<P: Pair>(pair: &P, found: (u64, u64), change: impl Fn(u64) -> Op
     let mut rest = REST_MIN;
     for attempt in 1..TRIES {
         let (lock, seen) = found;
-        if lock != FREE && !cfg!(canary = "shm_added_under_a_guard") {
+        if lock != FREE && !seeded!("shm_added_under_a_guard") {
             return Changed::Not;
         }
         let Some(new) = change(seen) else {

@@ -109,7 +109,7 @@ impl Block {
 
     /// The segment, which is about to be told to another process together with this block's place in it.
     pub(super) fn travel(&self) -> (&Arc<Segment>, usize) {
-        if !cfg!(canary = "shm_reused_while_away") {
+        if !seeded!("shm_reused_while_away") {
             self.travelled.store(true, Ordering::Relaxed);
         }
         (&self.segment, self.offset)

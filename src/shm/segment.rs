@@ -73,7 +73,7 @@ impl Segment {
         let length = u64::try_from(size).map_err(io::Error::other)?;
         let descriptor = create_memfd()?;
         ftruncate(&descriptor, length)?;
-        if !cfg!(canary = "shm_unsealed") {
+        if !seeded!("shm_unsealed") {
             fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         }
         let file_id = identify(&descriptor)?.0;
@@ -94,7 +94,7 @@ impl Segment {
             return Ok(segment);
         }
         let seals = fcntl_get_seals(descriptor)?;
-        if !seals.contains(SealFlags::SHRINK) && !cfg!(canary = "shm_unsealed") {
+        if !seals.contains(SealFlags::SHRINK) && !seeded!("shm_unsealed") {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "shared memory whose size is not sealed",

@@ -17,7 +17,7 @@ use super::word::Word;
 pub(super) fn write<W: Word>(index: &W, slots: [&[W]; 2], words: impl Fn(usize) -> u64) {
     let now = index.load(Relaxed);
     let next = now.wrapping_add(1);
-    if cfg!(canary = "shm_commit_early") {
+    if seeded!("shm_commit_early") {
         index.store(next, Release);
     }
     // Pairs with the fence in `read`: who sees any word stored below also sees the index moved past what it began with.

@@ -96,7 +96,7 @@ impl<W: Word> Words<W> {
     /// Has the next guard tell of a death.
     #[cold]
     fn remember(&self) {
-        if !cfg!(canary = "shm_death_forgotten") {
+        if !seeded!("shm_death_forgotten") {
             self.untold.store(1, Relaxed);
         }
     }
@@ -146,7 +146,7 @@ impl<W: Word> Words<W> {
 
     /// Moves the count, for whoever loses the lock may be about to store it.
     fn expect_late_holders(&self) {
-        if cfg!(canary = "shm_late_holder_counts") {
+        if seeded!("shm_late_holder_counts") {
             return;
         }
         let first = self.tokens.load(Relaxed).wrapping_add(2).max(1);

@@ -57,7 +57,7 @@ impl Eagerness {
     #[inline]
     pub(crate) fn is_to_move(&self) -> bool {
         let vain = self.vain.load(Ordering::Relaxed);
-        vain != 0 && vain.is_multiple_of(MOVE_EVERY) && !cfg!(canary = "ring_client_stays")
+        vain != 0 && vain.is_multiple_of(MOVE_EVERY) && !seeded!("ring_client_stays")
     }
 
     /// A wait has ended, and so: several threads may say so at once, and what is lost then is learned again.

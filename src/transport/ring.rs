@@ -132,7 +132,7 @@ impl Served {
     /// Wakes the client, if it sleeps.
     #[cold]
     pub(crate) fn ring_bell(&self) {
-        if cfg!(canary = "ring_never_rings") {
+        if seeded!("ring_never_rings") {
             return;
         }
         self.bells.fetch_add(1, Ordering::Relaxed);
@@ -413,7 +413,7 @@ impl Connected {
     /// What it means that the server has ended the connection, and there is nothing to read.
     #[cold]
     fn after_the_end(&self, ring: &ClientEnd) -> io::Result<usize> {
-        let ours = self.closed.load(Ordering::Acquire) && !cfg!(canary = "ring_own_end_is_certain");
+        let ours = self.closed.load(Ordering::Acquire) && !seeded!("ring_own_end_is_certain");
         if !ours && ring.is_unread() {
             Err(ErrorKind::ConnectionAborted.into())
         } else {

@@ -76,7 +76,7 @@ impl Socket {
         let credentials = self.stream.peer_creds()?;
         let ours = rustix::process::geteuid().as_raw();
         match (credentials.euid(), credentials.pid()) {
-            (Some(user), Some(pid)) if user == ours || cfg!(canary = "any_user") => u32::try_from(pid)
+            (Some(user), Some(pid)) if user == ours || seeded!("any_user") => u32::try_from(pid)
                 .map_err(|_| io::Error::new(ErrorKind::PermissionDenied, "the peer's process has no number")),
             (user, _) => {
                 let user = user.map_or_else(|| "unknown".to_owned(), |user| user.to_string());

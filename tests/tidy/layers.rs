@@ -12,6 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &[]),
     ("error", &["codec", "process"]),
     ("sys", &[]),
+    ("seeded", &[]),
     ("ram", &[]),
     ("transport", &["sys", "shm"]),
     ("backend", &[]),

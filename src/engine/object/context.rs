@@ -98,7 +98,7 @@ impl Context<'_> {
         let Some(session) = session else { return false };
         let mut books = session.lock();
         books.untie(self.object);
-        if books.ending() && !cfg!(canary = "grant_without_liveness_check") {
+        if books.ending() && !seeded!("grant_without_liveness_check") {
             return false;
         }
         let mut answer = Answer::default();
@@ -134,7 +134,7 @@ impl Context<'_> {
         match books.as_deref_mut().filter(|books| !books.ending()) {
             Some(books) if tie == Tie::Delivery && books.awaits(ticket) => return Err(unsettled().into()),
             Some(books) => books.tie(tie, self.object, ticket),
-            None if cfg!(canary = "grant_without_liveness_check") => {}
+            None if seeded!("grant_without_liveness_check") => {}
             None => return Err(gone().into()),
         }
         Ok(())

@@ -228,7 +228,7 @@ impl Effects<'_> {
     pub(crate) fn discard_contents(&mut self, contents: Contents) {
         let cost = contents.own_cost();
         contents.take_cells(&mut |cell| self.discard(cell));
-        if !cfg!(canary = "memory_stays_charged") {
+        if !seeded!("memory_stays_charged") {
             self.registry.memory.discharge(cost);
         }
     }
@@ -288,7 +288,7 @@ impl Effects<'_> {
 
     #[inline]
     fn take_references(&self, cell: &Cell) {
-        if cfg!(canary = "skip_reference_on_copy") {
+        if seeded!("skip_reference_on_copy") {
             return;
         }
         for &object in cell.objects() {
@@ -303,7 +303,7 @@ impl Effects<'_> {
         }
         self.dropped
             .extend(cell.objects().iter().map(|&object| ObjectId(object)));
-        if cfg!(canary = "drop_reference_twice") {
+        if seeded!("drop_reference_twice") {
             self.dropped
                 .extend(cell.objects().iter().map(|&object| ObjectId(object)));
         }

@@ -124,8 +124,8 @@ impl LockObject {
             self.left(context, patient(&waiter));
         }
         let owns = self.owner().is_some_and(|owner| owner.session == session);
-        if owns && !cfg!(canary = "lock_keeps_dead_owner") {
-            self.abandoned = !cfg!(canary = "abandoned_not_told");
+        if owns && !seeded!("lock_keeps_dead_owner") {
+            self.abandoned = !seeded!("abandoned_not_told");
             self.hand_on(context);
         }
     }
@@ -167,7 +167,7 @@ impl LockObject {
         let holding = self
             .holding
             .ok_or_else(|| misuse("released a lock that nobody holds: acquire it first, and release it once; dropping its guard releases it"))?;
-        if token.is_some_and(|token| token != holding.token) && !cfg!(canary = "release_ignores_token") {
+        if token.is_some_and(|token| token != holding.token) && !seeded!("release_ignores_token") {
             return Err(overtaken().into());
         }
         self.hand_on(context);
@@ -206,7 +206,7 @@ impl LockObject {
 
     /// Makes a claimant the owner and tells it its token.
     fn granted(&mut self, claimant: Owner, effects: &mut Effects<'_>) {
-        self.last_token += u64::from(!cfg!(canary = "token_does_not_grow"));
+        self.last_token += u64::from(!seeded!("token_does_not_grow"));
         self.holding = Some(Holding {
             token: self.last_token,
             owner: Some(claimant),

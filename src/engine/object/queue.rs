@@ -172,7 +172,7 @@ impl QueueObject {
 
     /// The client has what the reply to this call carried: the items are its own.
     pub(crate) fn confirm(&mut self, ticket: Ticket, context: &mut Context<'_>) {
-        if cfg!(canary = "confirm_commits_nothing") {
+        if seeded!("confirm_commits_nothing") {
             return self.decline(ticket, context);
         }
         let Some(flight) = self.deliveries.land(ticket) else {
@@ -225,7 +225,7 @@ impl QueueObject {
                 .into_iter()
                 .for_each(|cell| context.effects.discard(cell));
         }
-        if !cfg!(canary = "leave_a_dead_waiter") {
+        if !seeded!("leave_a_dead_waiter") {
             for waiter in self
                 .getters
                 .remove_all(|waiter| waiter.pass.ticket.caller.session == session)
@@ -417,7 +417,7 @@ impl QueueObject {
         while let Some(waiter) = self.getters.pop_front() {
             context.refuse(&waiter.pass, shut_down());
         }
-        while !cfg!(canary = "shutdown_forgets_putters")
+        while !seeded!("shutdown_forgets_putters")
             && let Some(waiter) = self.putters.pop_front()
         {
             refuse_offer(context, waiter, shut_down());

@@ -81,7 +81,7 @@ impl ObjectSlot {
 impl Busy {
     /// Takes the call out that is next.
     pub(crate) fn take_next(&mut self) -> Option<Queued> {
-        if cfg!(canary = "busy_queue_out_of_order") {
+        if seeded!("busy_queue_out_of_order") {
             return self.queued.pop_back();
         }
         self.queued.pop_front()

@@ -60,7 +60,7 @@ impl<K: Element, V: Element> DictIter<K, V> {
             let [version, cursor, pairs] = codec::parts(bytes)?;
             Ok((codec::value(version)?, codec::option(cursor)?, codec::pairs(pairs)?))
         })?;
-        if *self.version.get_or_insert(version) != version && !cfg!(canary = "iteration_ignores_changes") {
+        if *self.version.get_or_insert(version) != version && !seeded!("iteration_ignores_changes") {
             return Err(Error::Changed("dict"));
         }
         self.ended = cursor.is_none();

@@ -96,7 +96,7 @@ pub(super) fn park<W: RingWord>(sleeper: &W, ready: impl FnOnce() -> bool) -> bo
     // Pairs with `publish` and `post` followed by `call`. What is looked at next may be any load, so the fence stands here in memory too.
     sleeper.swap(PARKED, SeqCst);
     W::fence(SeqCst);
-    if !cfg!(canary = "ring_sleeps_blindly") && ready() {
+    if !seeded!("ring_sleeps_blindly") && ready() {
         // Whoever has called meanwhile rings for nothing.
         sleeper.store(AWAKE, Relaxed);
         return false;

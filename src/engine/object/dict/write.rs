@@ -120,8 +120,8 @@ impl DictObject {
         let mut other = Vec::new();
         let key = canonical(key, &mut other)?;
         let place = self.pairs.place(key);
-        let same = self.pairs.get(place).map(Cell::bytes) == expected.map(Raw::bytes)
-            || cfg!(canary = "compare_finds_all_the_same");
+        let same =
+            self.pairs.get(place).map(Cell::bytes) == expected.map(Raw::bytes) || seeded!("compare_finds_all_the_same");
         match value {
             Some(value) if same => self.set(place, key, value, effects)?,
             None if same => {

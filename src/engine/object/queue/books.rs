@@ -196,7 +196,7 @@ impl Books {
     pub(super) fn progress(&self) -> Progress {
         match self.unfinished {
             0 => Progress::Finished,
-            unfinished if unfinished == self.orphaned && !cfg!(canary = "join_ignores_dead") => {
+            unfinished if unfinished == self.orphaned && !seeded!("join_ignores_dead") => {
                 Progress::WorkerDied(unfinished)
             }
             _ => Progress::Working,

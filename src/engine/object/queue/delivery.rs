@@ -63,7 +63,7 @@ impl Deliveries {
 
     /// Takes out what the reply of this call carried.
     pub(super) fn land(&mut self, ticket: Ticket) -> Option<Flight> {
-        if cfg!(canary = "release_wrong_delivery") {
+        if seeded!("release_wrong_delivery") {
             return self.flights.pop_first().map(|(_, flight)| flight);
         }
         self.flights.remove(&ticket)

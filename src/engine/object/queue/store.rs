@@ -98,11 +98,11 @@ impl Store {
 
     /// Puts items that were popped back to where their sequence says.
     pub(super) fn give_back(&mut self, returned: Vec<Item>) {
-        if cfg!(canary = "forget_requeue") {
+        if seeded!("forget_requeue") {
             return;
         }
         match self {
-            Self::Line { items, .. } if cfg!(canary = "requeue_at_tail") => items.extend(returned),
+            Self::Line { items, .. } if seeded!("requeue_at_tail") => items.extend(returned),
             Self::Line { items, .. } => put_back(items, returned),
             Self::Ranks(heap) => heap.extend(returned.into_iter().map(|item| Reverse(Ranked(item)))),
         }
