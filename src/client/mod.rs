@@ -182,7 +182,7 @@ impl Remote {
     /// Whether calls can be made at all: the session has not ended, and this is the process that opened it.
     #[inline]
     fn check_alive(&self) -> Result<()> {
-        if !self.birth.is_here() {
+        if !self.birth.is_here() && !seeded!("child_calls_for_its_parent") {
             return Err(Error::Gone(
                 "this process was forked from the one that connected, and a connection can't be shared".to_owned(),
             ));
@@ -227,8 +227,10 @@ impl Remote {
                 return Error::from_fault(fault);
             }
         };
-        self.end(&reason);
-        if sent && operation.outlives_session() {
+        if !seeded!("frozen_goes_on") {
+            self.end(&reason);
+        }
+        if sent && operation.outlives_session() && !seeded!("lost_is_gone") {
             return Error::OutcomeUnknown {
                 operation: operation.name(),
                 reason,

@@ -107,8 +107,10 @@ impl Driver {
                 let oldest = strangers.first_key_value();
                 oldest.map(|(_, oldest)| (Arc::clone(&oldest.connection), oldest.since.after(wait)))
             };
-            let Some((oldest, deadline)) = oldest else { return };
-            if deadline > now || seeded!("strangers_stay") {
+            let Some((oldest, deadline)) = oldest.filter(|_| !seeded!("strangers_stay")) else {
+                return;
+            };
+            if deadline > now {
                 if !self.hellos_due.swap(true, Ordering::AcqRel) {
                     self.timer
                         .schedule(Duration::from_nanos(deadline.0 - now.0), Chore::Hellos);

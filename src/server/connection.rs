@@ -480,7 +480,10 @@ impl Connection {
         if let Some(poller) = &self.poller {
             poller.remove(self);
         }
-        *self.outbox.lock() = Outbox::default();
+        let unsent = std::mem::take(&mut *self.outbox.lock());
+        if seeded!("unread_reply_is_kept") {
+            std::mem::forget(unsent);
+        }
         self.unsent.store(false, Ordering::Relaxed);
         self.wire.close();
     }

@@ -143,8 +143,10 @@ fn map_wiped_page() -> io::Result<&'static AtomicU64> {
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new private mapping at an address of the kernel's choice touches nothing that exists.
     let page = unsafe { mmap_anonymous(ptr::null_mut(), PAGE_SIZE, protection, MapFlags::PRIVATE) }?;
-    // SAFETY: the page was mapped just now and nothing points into it.
-    unsafe { madvise(page, PAGE_SIZE, Advice::LinuxWipeOnFork) }?;
+    if !seeded!("shm_child_is_its_parent") {
+        // SAFETY: the page was mapped just now and nothing points into it.
+        unsafe { madvise(page, PAGE_SIZE, Advice::LinuxWipeOnFork) }?;
+    }
     // SAFETY:
     // - The page is mapped, zeroed, aligned for any type, and never unmapped.
     // - It is only ever used as this atomic; the kernel's wiping happens in a child that runs one thread.

@@ -35,3 +35,12 @@ fn end(command: &mut Command) -> Ended {
         err: String::from_utf8(output.stderr).unwrap(),
     }
 }
+
+/// The variable that chooses a seeded bug is asked for in the build that holds them all, and in no other.
+#[test]
+fn an_ordinary_build_can_not_be_asked_for_a_seeded_bug() {
+    let program = std::fs::read(env!("CARGO_BIN_EXE_byproxy")).unwrap();
+    let name = b"BYPROXY_CANARY";
+    let is_there = program.windows(name.len()).any(|bytes| bytes == name);
+    assert_eq!(is_there, cfg!(canary = "any"));
+}

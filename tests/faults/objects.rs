@@ -240,10 +240,11 @@ on_each_transport! {
         let _watchdog = Watchdog::new();
         let manager = transport.start();
         let dict = manager.dict::<u64, String>().unwrap();
-        dict.update((0..1000).map(|n| (n, n.to_string()))).unwrap();
+        // Several chunks, and no key that a sum would not miss.
+        dict.update((1..=10_000).map(|n| (n, n.to_string()))).unwrap();
         let sums = manager.list().unwrap();
         Process::spawn(iterate, (dict, sums.clone())).unwrap().join().unwrap();
-        assert_eq!(sums.to_vec().unwrap(), [999 * 1000 / 2]);
+        assert_eq!(sums.to_vec().unwrap(), [10_000 * 10_001 / 2]);
     }
 }
 

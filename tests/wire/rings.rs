@@ -318,6 +318,8 @@ fn scribbling_harms_the_scribbler_only() {
             ];
             let at = match next() % 4 {
                 0 => next() % (RING_BYTES as u64 / 8) * 8,
+                // The length of the next request, which is believed only as far as the ring goes.
+                1 => REQUESTS + ring.written % CAPACITY,
                 _ => words[usize::try_from(next() % 8).unwrap()],
             };
             let word = match next() % 4 {

@@ -95,7 +95,9 @@ impl Context<'_> {
         self.services.leave_wait(pass);
         let ticket = pass.ticket;
         let session = self.services.sessions.get(ticket.caller.session);
-        let Some(session) = session else { return false };
+        let Some(session) = session else {
+            return seeded!("grant_to_the_dead");
+        };
         let mut books = session.lock();
         books.untie(self.object);
         if books.ending() && !seeded!("grant_without_liveness_check") {

@@ -228,7 +228,7 @@ impl QueueObject {
         if !seeded!("leave_a_dead_waiter") {
             for waiter in self
                 .getters
-                .remove_all(|waiter| waiter.pass.ticket.caller.session == session)
+                .remove_all(|waiter| waiter.pass.ticket.caller.session == session && !seeded!("grant_to_the_dead"))
             {
                 context.forget(&waiter.pass);
             }
@@ -416,6 +416,9 @@ impl QueueObject {
         // Whoever waits to get finds nothing here (Q4), and nothing will come.
         while let Some(waiter) = self.getters.pop_front() {
             context.refuse(&waiter.pass, shut_down());
+            if seeded!("shutdown_wakes_one") {
+                break;
+            }
         }
         while !seeded!("shutdown_forgets_putters")
             && let Some(waiter) = self.putters.pop_front()

@@ -66,6 +66,9 @@ impl<K: Element, V: Element> DictIter<K, V> {
         self.ended = cursor.is_none();
         self.cursor = cursor;
         self.chunk = pairs.into();
+        if seeded!("iteration_drops_a_pair") {
+            self.chunk.pop_front();
+        }
         Ok(())
     }
 }

@@ -91,7 +91,7 @@ impl ServerEnd {
         if tail == read {
             return Err(ErrorKind::WouldBlock.into());
         }
-        if tail.checked_sub(read).is_none_or(|bytes| bytes > CAPACITY) {
+        if tail.checked_sub(read).is_none_or(|bytes| bytes > CAPACITY) && !seeded!("ring_index_believed") {
             return Err(nonsense());
         }
         let mut received = 0;

@@ -260,7 +260,7 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
     if kind.is_symlink() {
         return Err(occupied("a symbolic link".to_owned()));
     }
-    if !kind.is_socket() {
+    if !kind.is_socket() && !seeded!("any_file_is_stale") {
         return Err(occupied("a file that is no socket".to_owned()));
     }
     if metadata.uid() != rustix::process::geteuid().as_raw() {
@@ -269,7 +269,7 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
     // Another kind of program may listen there without our lock; a connection that is refused proves that nobody does. One that does not
     // accept must not hold us up.
     match try_connect(path) {
-        Err(Errno::CONNREFUSED) => {}
+        Err(Errno::CONNREFUSED) if !seeded!("stale_socket_stays") => {}
         Err(Errno::NOENT) => return Ok(()),
         Ok(()) | Err(Errno::AGAIN) => return Err(occupied("a socket on which another program listens".to_owned())),
         Err(error) => return Err(occupied(format!("a socket that answers `{}`", io::Error::from(error)))),
