@@ -82,6 +82,19 @@ on_every_backend! {
         })?;
     }
 
+    fn who_has_waited_long_is_woken(manager) {
+        let queue = manager.queue::<u32>(0)?;
+        thread::scope(|scope| {
+            let getter = scope.spawn(|| queue.get());
+            until_waiting(manager, 1);
+            // In a ring a client looks for a while before it sleeps, and is not woken before it does.
+            thread::sleep(Duration::from_secs(1));
+            queue.put(1)?;
+            assert_eq!(getter.join().unwrap()?, 1);
+            Ok::<_, Error>(())
+        })?;
+    }
+
     fn duration_max_is_for_ever(manager) {
         let queue = manager.queue::<u32>(1)?;
         thread::scope(|scope| {
