@@ -129,6 +129,12 @@ pub(crate) fn option<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<T>> {
     content(bytes).map(self::value).transpose()
 }
 
+/// Reads a reply that is a number, and tells whether it is zero.
+#[inline]
+pub(crate) fn is_zero(bytes: &[u8]) -> Result<bool> {
+    Ok(value::<u64>(bytes)? == 0)
+}
+
 /// The bytes inside an optional value, if it is not None.
 #[inline]
 pub(crate) fn content(bytes: &[u8]) -> Option<&[u8]> {
@@ -194,7 +200,7 @@ pub(crate) struct Seen<T> {
 }
 
 /// A whole Dict, read into its pairs.
-pub(crate) struct Pairs<K, V>(pub(crate) Vec<(K, V)>);
+struct Pairs<K, V>(Vec<(K, V)>);
 
 impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Pairs<K, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -219,6 +225,11 @@ impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Pairs<K
 
         deserializer.deserialize_map(InOrder(PhantomData)).map(Self)
     }
+}
+
+/// Reads a whole Dict into its pairs, in order.
+pub(crate) fn all_pairs<K: DeserializeOwned, V: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<(K, V)>> {
+    Ok(value::<Pairs<K, V>>(bytes)?.0)
 }
 
 /// The parts of a reply that is a List of exactly so many.

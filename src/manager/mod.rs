@@ -374,8 +374,8 @@ impl Manager {
     ///
     /// The calls are a tuple of up to sixteen of any kind, or a `Vec` or an array of one kind. Each is its own: they are done in order, one
     /// that fails keeps none of the others from being done, and calls of others may come between. For several changes in one step see
-    /// [`ListProxy::modify_all`](crate::ListProxy::modify_all) and the like. There is no call as a value for what waits or brings items of a
-    /// queue, so none of that can be in a batch; [`get_many`](crate::QueueProxy::get_many) brings many items.
+    /// [`ListProxy::modify_all`](crate::ListProxy::modify_all) and the like. There is no call as a value for what waits, brings items of a
+    /// queue or takes a lock, so none of that can be in a batch: [`Call`] says why, and what there is instead.
     ///
     /// One round trip for up to 1,024 calls, and more only if they or their results are large. When the server dies meanwhile, the calls
     /// not answered return [`Error::Gone`], and those that change something [`Error::OutcomeUnknown`] if they may have been done.

@@ -15,6 +15,20 @@ use std::sync::Arc;
 /// Whatever its arguments name stays alive with it. Make it with [`send`](Call::send) or [`Manager::call`](crate::Manager::call), or
 /// together with others with [`Manager::batch`](crate::Manager::batch).
 ///
+/// # What there are no calls of
+///
+/// - **What waits**: a call that waits would hold up those behind it in its batch. `try_put` is there, `put` is not.
+/// - **What brings items of a queue**, `try_get` and `try_receive` included. An item is the queue's until its consumer has read it and has
+///   said so, by the number of the call; and if it can't be read, it is the queue's again. To the server a batch is one call with one number,
+///   so all items in it would have to become the consumer's, or go back to their queues, by the same word: one that can't be read would take
+///   back with it those that were. [`get_many`](crate::QueueProxy::get_many) brings many items of one queue in one round trip, and promises
+///   just that.
+/// - **`try_acquire`**: the calls of a batch do not depend on each other, so those behind it would be done as well where the lock was taken,
+///   and be protected by nothing. And a guard belongs to its thread, a call to none.
+/// - **What is several calls**: `modify`, `modify_all`, `iter`, `concat`, `repeated`, `union`, `is_full`, `put_many`. Where a method makes
+///   more than one call only sometimes, as `keys` does when the keys exceed a reply, there is the first of them, and its documentation says
+///   what it leaves out.
+///
 /// # Examples
 ///
 /// ```
@@ -99,6 +113,19 @@ impl<R> Call<R> {
                 handle: handle.clone(),
                 operation,
                 arguments,
+            },
+            read,
+        }
+    }
+
+    /// A call that can't be made: whoever makes it is told why.
+    #[cold]
+    pub(crate) fn refused(handle: &Handle, operation: Operation, reason: Error, read: Read<R>) -> Self {
+        Self {
+            envelope: Envelope {
+                handle: handle.clone(),
+                operation,
+                arguments: Err(Box::new(reason)),
             },
             read,
         }
@@ -192,8 +219,11 @@ macro_rules! calls {
         )*}
     ) => {
         impl<$($type: $crate::proxy::Element),*> $proxy<$($type),*> {
-            /// The same methods as values, but for those that wait, deliver or take more than one call: to be made later, with
-            /// [`Call::send`](crate::Call::send), [`Manager::call`](crate::Manager::call) or [`Manager::batch`](crate::Manager::batch).
+            /// The same methods as values, to be made later: with [`Call::send`](crate::Call::send),
+            /// [`Manager::call`](crate::Manager::call) or, together with others, [`Manager::batch`](crate::Manager::batch).
+            ///
+            /// What waits, brings items of a queue or takes a lock is not among them, nor what is several calls; [`Call`](crate::Call) says
+            /// why.
             ///
             /// Local.
             ///

@@ -2,6 +2,7 @@
 
 use crate::support::{on_threads, until_waiting};
 use byproxy::{DictProxy, Error, ListProxy, Manager, Result, Value};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 on_every_backend! {
@@ -52,6 +53,85 @@ on_every_backend! {
         texts.insert("text", "x")?;
         assert!(matches!(hits.calls().fetch_add("text", 1).send(), Err(Error::Fault(_))));
         assert_eq!(texts.get("text")?.as_deref(), Some("x"));
+    }
+
+    fn a_batch_compares_and_subtracts(manager) {
+        let owners = manager.dict_from::<u32, String>([(1, "free"), (2, "Grace"), (3, "free")])?;
+        let seats = manager.list_from::<i128>([5, 6])?;
+        let left = manager.dict_from::<String, u8>([("G1", 1)])?;
+        let (taken, refused, absent, deleted, kept, set, beyond, sold, below) = manager.batch((
+            owners.calls().compare_and_set(1, "free", "Ada"),
+            owners.calls().compare_and_set(2, "free", "Ada"),
+            owners.calls().compare_and_set(9, "free", "Ada"),
+            owners.calls().compare_and_delete(3, "free"),
+            owners.calls().compare_and_delete(2, "free"),
+            seats.calls().compare_and_set(-1, 6, 7),
+            seats.calls().compare_and_set(2, 6, 7),
+            left.calls().fetch_sub("G1", 1),
+            left.calls().fetch_sub("G1", 1),
+        ));
+        assert_eq!((taken?, refused?, absent?, deleted?, kept?, set?, sold?), (true, false, false, true, false, true, 1));
+        assert!(matches!(beyond, Err(Error::IndexOutOfRange(_))));
+        assert!(matches!(below, Err(Error::Overflow(_))));
+        let pair = |key: u32, name: &str| (key, name.to_owned());
+        assert_eq!(owners.items()?, [pair(1, "Ada"), pair(2, "Grace")]);
+        let (less, least, same) = manager.batch((
+            seats.calls().fetch_sub(0, 5),
+            seats.calls().fetch_sub(0, i128::MIN),
+            seats.calls().compare_and_set(0, 0, 0),
+        ));
+        assert_eq!((less?, same?), (5, true));
+        assert!(matches!(least, Err(Error::Overflow(_))), "it has no opposite, and is refused by itself: {least:?}");
+    }
+
+    fn a_batch_reads_whole_containers(manager) {
+        let dict = manager.dict_from::<u32, String>([(2, "b"), (1, "a")])?;
+        let list = manager.list_from::<u32>([3, 1])?;
+        let nothing = manager.dict::<u32, u32>()?;
+        let (keys, values, items, all, full, empty, none) = manager.batch((
+            dict.calls().keys(),
+            dict.calls().values(),
+            dict.calls().items(),
+            list.calls().to_vec(),
+            list.calls().is_empty(),
+            nothing.calls().is_empty(),
+            nothing.calls().items(),
+        ));
+        assert_eq!((keys?, all?, full?, empty?, none?), (dict.keys()?, vec![3, 1], false, true, vec![]));
+        assert_eq!((values?, items?), (dict.values()?, dict.items()?));
+    }
+
+    fn a_container_larger_than_a_reply_is_no_single_call(manager) {
+        let dict = manager.dict::<u32, String>()?;
+        let list = manager.list::<String>()?;
+        for n in 0..66 {
+            dict.insert(n, "x".repeat(1 << 20))?;
+            list.append("x".repeat(1 << 20))?;
+        }
+        let (keys, values, items, all, len) = manager.batch((
+            dict.calls().keys(),
+            dict.calls().values(),
+            dict.calls().items(),
+            list.calls().to_vec(),
+            list.calls().len(),
+        ));
+        assert_eq!((keys?.len(), len?), (66, 66));
+        assert!(matches!((values, items, all), (Err(Error::TooLarge(_)), Err(Error::TooLarge(_)), Err(Error::TooLarge(_)))));
+    }
+
+    /// Equal values may have different bytes, and only a method that makes more than one call can know.
+    fn a_comparison_that_is_one_call_compares_bytes(manager) {
+        let set: HashSet<u32> = (0..64).collect();
+        let sets = manager.list_from::<HashSet<u32>>([&set])?;
+        // Two sets of their own have the same order once in a great while.
+        let other = loop {
+            let other: HashSet<u32> = (0..64).collect();
+            if other.iter().ne(set.iter()) {
+                break other;
+            }
+        };
+        assert!(!sets.calls().compare_and_set(0, &other, HashSet::from([1])).send()?);
+        assert!(sets.compare_and_set(0, &other, HashSet::from([1]))?, "they are equal");
     }
 
     fn tuples_have_up_to_sixteen_calls(manager) {

@@ -2,12 +2,13 @@
 
 mod iter;
 mod modify;
+mod whole;
 
 pub use iter::DictIter;
 
-use crate::codec::{self, Pairs};
-use crate::error::{Error, Result};
-use crate::proxy::call::{calls, list};
+use crate::codec;
+use crate::error::Result;
+use crate::proxy::call::calls;
 use crate::proxy::element::{Element, IntoElement, PairForms};
 use crate::proxy::proxy;
 use byproxy_proto::op::{Operation, Wait};
@@ -56,8 +57,8 @@ calls! {
     /// let (before, inserted, default, updated) = manager.batch(changes);
     /// assert_eq!((before?, inserted?, default?, updated?), (None, false, 3, ()));
     ///
-    /// let (len, left, known) = manager.batch((calls.len(), calls.get("G101"), calls.contains("G9")));
-    /// assert_eq!((len?, left?, known?), (4, Some(7), false));
+    /// let (len, empty, left, known) = manager.batch((calls.len(), calls.is_empty(), calls.get("G101"), calls.contains("G9")));
+    /// assert_eq!((len?, empty?, left?, known?), (4, false, Some(7), false));
     ///
     /// let takes = (calls.copy(), calls.pop("G101"), calls.popitem(), calls.delete("G102"), calls.clear());
     /// let (copy, popped, last, deleted, cleared) = manager.batch(takes);
@@ -213,6 +214,19 @@ calls! {
         #[doc(alias = "__len__")]
         fn len() -> u64 = DictLen() => codec::value;
 
+        /// Tells whether there are no keys.
+        ///
+        /// One round trip. Python: `not d`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// assert!(manager.dict::<String, u32>()?.is_empty()?);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn is_empty() -> bool = DictLen() => codec::is_zero;
+
         /// Tells whether the dict has a key.
         ///
         /// One round trip. Python: `k in d`
@@ -301,21 +315,6 @@ impl<K: Element, V: Element> DictProxy<K, V> {
         DictProxy::from_handle(self.handle.clone())
     }
 
-    /// Tells whether there are no keys.
-    ///
-    /// One round trip. Python: `not d`
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let manager = byproxy::Manager::embedded()?;
-    /// assert!(manager.dict::<String, u32>()?.is_empty()?);
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.len()? == 0)
-    }
-
     /// Creates another shared dict: these pairs, and then others, which replace those of the same key.
     ///
     /// Two round trips; the pairs of this dict are copied on the server in one step. Python: `d | pairs`
@@ -336,108 +335,6 @@ impl<K: Element, V: Element> DictProxy<K, V> {
         let copy = self.copy()?;
         copy.update(pairs)?;
         Ok(copy)
-    }
-
-    /// Returns the keys in order, as they were at one moment.
-    ///
-    /// One round trip. When they exceed a reply, the server copies the dict in one step and the copy is fetched in chunks, one round trip
-    /// for each. Python: `list(d.keys())`
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let manager = byproxy::Manager::embedded()?;
-    /// let dict = manager.dict_from::<String, u32>([("b", 1), ("a", 2)])?;
-    /// assert_eq!(dict.keys()?, ["b", "a"]);
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    pub fn keys(&self) -> Result<Vec<K>> {
-        match self.ask(Operation::DictKeys, &list!(), codec::value) {
-            Err(Error::TooLarge(_)) => self.copy()?.iter().map(|pair| Ok(pair?.0)).collect(),
-            outcome => outcome,
-        }
-    }
-
-    /// Returns the values in the order of their keys, as they were at one moment.
-    ///
-    /// One round trip, or more for a large dict, as [`keys`](Self::keys). Python: `list(d.values())`
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let manager = byproxy::Manager::embedded()?;
-    /// let dict = manager.dict_from::<String, u32>([("b", 1), ("a", 2)])?;
-    /// assert_eq!(dict.values()?, [1, 2]);
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    pub fn values(&self) -> Result<Vec<V>> {
-        match self.ask(Operation::DictValues, &list!(), codec::value) {
-            Err(Error::TooLarge(_)) => self.copy()?.iter().map(|pair| Ok(pair?.1)).collect(),
-            outcome => outcome,
-        }
-    }
-
-    /// Returns the pairs in order, as they were at one moment.
-    ///
-    /// One round trip, or more for a large dict, as [`keys`](Self::keys). Python: `list(d.items())`, `d.copy()`
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let manager = byproxy::Manager::embedded()?;
-    /// let dict = manager.dict_from::<String, u32>([("b", 1), ("a", 2)])?;
-    /// assert_eq!(dict.items()?, [("b".to_owned(), 1), ("a".to_owned(), 2)]);
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    #[doc(alias = "pairs")]
-    #[doc(alias = "entries")]
-    pub fn items(&self) -> Result<Vec<(K, V)>> {
-        match self.ask(Operation::DictItems, &list!(), codec::value::<Pairs<K, V>>) {
-            Err(Error::TooLarge(_)) => self.copy()?.iter().collect(),
-            outcome => Ok(outcome?.0),
-        }
-    }
-
-    /// Goes through the pairs in order, a chunk at a time.
-    ///
-    /// If keys come or go meanwhile, the next item is [`Error::Changed`](crate::Error::Changed) and the iteration ends, as Python raises;
-    /// changed values show. For a snapshot use [`items`](Self::items). One round trip for each chunk of up to 4096 pairs. A pair of another
-    /// type is an error in its place, and the iteration goes on after it; any other error ends it.
-    ///
-    /// Python: `for k, v in d.items()`
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let manager = byproxy::Manager::embedded()?;
-    /// let seats = manager.dict_from::<String, u32>([("G101", 7), ("G102", 3)])?;
-    /// let mut free = 0;
-    /// for pair in &seats {
-    ///     free += pair?.1;
-    /// }
-    /// assert_eq!(free, 10);
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    pub fn iter(&self) -> DictIter<K, V> {
-        DictIter::new(self, false)
-    }
-
-    /// Goes through the pairs from the last to the first, a chunk at a time; otherwise as [`iter`](Self::iter).
-    ///
-    /// Python: `reversed(d.items())`
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let manager = byproxy::Manager::embedded()?;
-    /// let dict = manager.dict_from::<String, u32>([("a", 1), ("b", 2)])?;
-    /// assert_eq!(dict.iter_reversed().next().transpose()?, Some(("b".to_owned(), 2)));
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    #[doc(alias = "reversed")]
-    #[doc(alias = "rev")]
-    pub fn iter_reversed(&self) -> DictIter<K, V> {
-        DictIter::new(self, true)
     }
 
     fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl Fn(&[u8]) -> Result<R>) -> Result<R> {

@@ -233,6 +233,63 @@ impl<K: Element, V: Integer> DictProxy<K, V> {
     }
 }
 
+impl<K: Element, V: Element> DictCalls<'_, K, V> {
+    /// The call that [`DictProxy::compare_and_set`] makes first: it replaces the value if its bytes are those of the expected one.
+    ///
+    /// The method also looks at a value whose bytes are others, and compares it with `==`, which is more calls. So this one may refuse what
+    /// the method replaces where equal values have different bytes: those of a type whose own order is random, such as a `HashMap`.
+    ///
+    /// Local.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let owners = manager.dict_from::<u32, String>([(7, "free"), (8, "Grace")])?;
+    /// let [first, second] = manager.batch([7, 8].map(|seat| owners.calls().compare_and_set(seat, "free", "Ada")));
+    /// assert_eq!((first?, second?), (true, false));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "compare_exchange")]
+    #[doc(alias = "replace")]
+    pub fn compare_and_set(
+        &self,
+        key: impl IntoElement<K>,
+        expected: impl IntoElement<V>,
+        value: impl IntoElement<V>,
+    ) -> Call<bool> {
+        self.swap(&key, &expected, Some(value.form()))
+    }
+
+    /// The call that [`DictProxy::compare_and_delete`] makes first: it removes the key if the bytes of its value are those of the expected
+    /// one; otherwise as [`compare_and_set`](Self::compare_and_set).
+    ///
+    /// Local.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let owners = manager.dict_from::<u32, String>([(7, "Ada"), (8, "Grace")])?;
+    /// let [first, second] = manager.batch([7, 8].map(|seat| owners.calls().compare_and_delete(seat, "Ada")));
+    /// assert_eq!((first?, second?, owners.keys()?), (true, false, vec![8]));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    pub fn compare_and_delete(&self, key: impl IntoElement<K>, expected: impl IntoElement<V>) -> Call<bool> {
+        self.swap(&key, &expected, None::<&()>)
+    }
+
+    fn swap<N: Serialize + ?Sized>(
+        &self,
+        key: &impl IntoElement<K>,
+        expected: &impl IntoElement<V>,
+        value: Option<&N>,
+    ) -> Call<bool> {
+        let sent = (key.form(), Some(expected.form()), value);
+        Call::new(&self.proxy.handle, Operation::DictCompareAndSet, &sent, codec::value)
+    }
+}
+
 impl<K: Element, V: Integer> DictCalls<'_, K, V> {
     /// The call that [`DictProxy::fetch_add`] makes, except that a value which is no integer stays where it is: then it is an
     /// [`Error::Fault`].
@@ -250,7 +307,7 @@ impl<K: Element, V: Integer> DictCalls<'_, K, V> {
     /// ```
     #[doc(alias = "increment")]
     pub fn fetch_add(&self, key: impl IntoElement<K>, delta: V) -> Call<V> {
-        self.add(&key, delta, None)
+        self.add(&key, delta.wide(), None)
     }
 
     /// The call that [`DictProxy::fetch_add_from`] makes, with the same exception as [`fetch_add`](Self::fetch_add).
@@ -269,11 +326,33 @@ impl<K: Element, V: Integer> DictCalls<'_, K, V> {
     /// ```
     #[doc(alias = "Counter")]
     pub fn fetch_add_from(&self, key: impl IntoElement<K>, initial: V, delta: V) -> Call<V> {
-        self.add(&key, delta, Some(initial.wide()))
+        self.add(&key, delta.wide(), Some(initial.wide()))
     }
 
-    fn add(&self, key: &impl IntoElement<K>, delta: V, initial: Option<i128>) -> Call<V> {
-        let sent = (key.form(), delta.wide(), V::LOWEST, V::HIGHEST, initial);
+    /// The call that [`DictProxy::fetch_sub`] makes, with the same exception as [`fetch_add`](Self::fetch_add).
+    ///
+    /// Local.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let seats = manager.dict_from::<String, u32>([("G101", 1)])?;
+    /// let [sold, refused] = manager.batch(["G101", "G101"].map(|train| seats.calls().fetch_sub(train, 1)));
+    /// assert_eq!(sold?, 1);
+    /// assert!(refused.is_err(), "there is no seat less than none");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "decrement")]
+    pub fn fetch_sub(&self, key: impl IntoElement<K>, delta: V) -> Call<V> {
+        match negated(delta) {
+            Ok(delta) => self.add(&key, delta, None),
+            Err(error) => Call::refused(&self.proxy.handle, Operation::DictFetchAdd, error, codec::value),
+        }
+    }
+
+    fn add(&self, key: &impl IntoElement<K>, delta: i128, initial: Option<i128>) -> Call<V> {
+        let sent = (key.form(), delta, V::LOWEST, V::HIGHEST, initial);
         Call::new(&self.proxy.handle, Operation::DictFetchAdd, &sent, codec::value)
     }
 }

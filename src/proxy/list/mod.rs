@@ -3,11 +3,12 @@
 mod iter;
 mod modify;
 mod range;
+mod whole;
 
 pub use iter::ListIter;
 
 use crate::codec;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::proxy::call::calls;
 use crate::proxy::element::{Element, Forms, IntoElement};
 use crate::proxy::proxy;
@@ -61,6 +62,7 @@ calls! {
     /// let looks = (calls.len(), calls.get(-1), calls.count(8), calls.contains(9), calls.index(4), calls.index_in(4, 2..), calls.slice(1..3));
     /// let (len, last, eights, nine, first, second, middle) = manager.batch(looks);
     /// assert_eq!((len?, last?, eights?, nine?, first?, second?, middle?), (4, 4, 2, false, Some(1), Some(3), vec![4, 8]));
+    /// assert!(!calls.is_empty().send()?);
     ///
     /// let takes = (calls.copy(), calls.pop(), calls.pop_at(0), calls.remove(8), calls.clear());
     /// let (copy, last, first, removed, cleared) = manager.batch(takes);
@@ -288,6 +290,19 @@ calls! {
         #[doc(alias = "__len__")]
         fn len() -> u64 = ListLen() => codec::value;
 
+        /// Tells whether there are no items.
+        ///
+        /// One round trip. Python: `not l`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// assert!(manager.list::<u32>()?.is_empty()?);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        fn is_empty() -> bool = ListLen() => codec::is_zero;
+
         /// Tells whether an item equal to this one is in the list.
         ///
         /// One round trip. Python: `x in l`
@@ -491,21 +506,6 @@ impl<T: Element> ListProxy<T> {
         ListProxy::from_handle(self.handle.clone())
     }
 
-    /// Tells whether there are no items.
-    ///
-    /// One round trip. Python: `not l`
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let manager = byproxy::Manager::embedded()?;
-    /// assert!(manager.list::<u32>()?.is_empty()?);
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.len()? == 0)
-    }
-
     /// Creates another shared list: these items, and then others.
     ///
     /// Two round trips; the items of this list are copied on the server in one step. Python: `l + xs`
@@ -546,48 +546,6 @@ impl<T: Element> ListProxy<T> {
         let copy = self.copy()?;
         copy.repeat(times)?;
         Ok(copy)
-    }
-
-    /// Returns all items, as they were at one moment.
-    ///
-    /// One round trip. When the items together exceed a reply, the server copies the list in one step and the copy is fetched in chunks,
-    /// one round trip for each. Python: `list(l)`, `l[:]`, `l.copy()`
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let manager = byproxy::Manager::embedded()?;
-    /// assert_eq!(manager.list_from::<u32>([1, 2])?.to_vec()?, [1, 2]);
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    #[doc(alias = "collect")]
-    #[doc(alias = "tolist")]
-    pub fn to_vec(&self) -> Result<Vec<T>> {
-        match self.slice(..) {
-            Err(Error::TooLarge(_)) => self.copy()?.iter().collect(),
-            outcome => outcome,
-        }
-    }
-
-    /// Goes through the items in order, a chunk at a time.
-    ///
-    /// Each item is the one that stands at its index when its chunk is fetched; changes made meanwhile show, as they do when Python
-    /// iterates over a list that is being changed. For a snapshot use [`to_vec`](Self::to_vec). One round trip for each chunk of up to 4096
-    /// items. An item of another type is an error in its place, and the iteration goes on after it; any other error ends it.
-    ///
-    /// Python: `for x in l`
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let manager = byproxy::Manager::embedded()?;
-    /// let list = manager.list_from::<u32>(0..10_000)?;
-    /// let sum = list.iter().sum::<Result<u32, _>>()?;
-    /// assert_eq!(sum, 49_995_000);
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    pub fn iter(&self) -> ListIter<T> {
-        ListIter::new(self)
     }
 
     fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl Fn(&[u8]) -> Result<R>) -> Result<R> {

@@ -184,6 +184,30 @@ impl<T: Integer> ListProxy<T> {
     }
 }
 
+impl<T: Element> ListCalls<'_, T> {
+    /// The call that [`ListProxy::compare_and_set`] makes first: it replaces the item if its bytes are those of the expected one.
+    ///
+    /// The method also looks at an item whose bytes are others, and compares it with `==`, which is more calls. So this one may refuse what
+    /// the method replaces where equal values have different bytes: those of a type whose own order is random, such as a `HashMap`.
+    ///
+    /// Local.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let seats = manager.list_from::<String>(["free", "Grace"])?;
+    /// let [first, second] = manager.batch([0, 1].map(|seat| seats.calls().compare_and_set(seat, "free", "Ada")));
+    /// assert_eq!((first?, second?), (true, false));
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "compare_exchange")]
+    pub fn compare_and_set(&self, index: i64, expected: impl IntoElement<T>, item: impl IntoElement<T>) -> Call<bool> {
+        let sent = (index, expected.form(), item.form());
+        Call::new(&self.proxy.handle, Operation::ListCompareAndSet, &sent, codec::value)
+    }
+}
+
 impl<T: Integer> ListCalls<'_, T> {
     /// The call that [`ListProxy::fetch_add`] makes, except that an item which is no integer stays where it is: then it is an
     /// [`Error::Fault`](crate::Error::Fault).
@@ -201,7 +225,33 @@ impl<T: Integer> ListCalls<'_, T> {
     /// ```
     #[doc(alias = "increment")]
     pub fn fetch_add(&self, index: i64, delta: T) -> Call<T> {
-        let sent = (index, delta.wide(), T::LOWEST, T::HIGHEST);
+        self.add(index, delta.wide())
+    }
+
+    /// The call that [`ListProxy::fetch_sub`] makes, with the same exception as [`fetch_add`](Self::fetch_add).
+    ///
+    /// Local.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let manager = byproxy::Manager::embedded()?;
+    /// let seats = manager.list_from::<u32>([1])?;
+    /// let [sold, refused] = manager.batch([0, 0].map(|train| seats.calls().fetch_sub(train, 1)));
+    /// assert_eq!(sold?, 1);
+    /// assert!(refused.is_err(), "there is no seat less than none");
+    /// # Ok::<(), byproxy::Error>(())
+    /// ```
+    #[doc(alias = "decrement")]
+    pub fn fetch_sub(&self, index: i64, delta: T) -> Call<T> {
+        match negated(delta) {
+            Ok(delta) => self.add(index, delta),
+            Err(error) => Call::refused(&self.proxy.handle, Operation::ListFetchAdd, error, codec::value),
+        }
+    }
+
+    fn add(&self, index: i64, delta: i128) -> Call<T> {
+        let sent = (index, delta, T::LOWEST, T::HIGHEST);
         Call::new(&self.proxy.handle, Operation::ListFetchAdd, &sent, codec::value)
     }
 }
