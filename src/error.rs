@@ -4,7 +4,7 @@
 //! small error of its own that gives the value back (such as [`TryPutError`](crate::TryPutError)), and converts into the umbrella.
 
 use crate::codec::Returned;
-use crate::process::{ChildFailed, SpawnError};
+use crate::process::{ChildFailed, SpawnError, StillRuns};
 use byproxy_proto::address::{Address, AddressError};
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::op::Operation;
@@ -119,7 +119,7 @@ pub enum Error {
         "consumers died before they called task_done for {0} items; put those again if need be, and call task_done for each of them"
     )]
     WorkerDied(u64),
-    /// The operation does not fit the object's state: releasing a free lock, one `task_done` too many.
+    /// The operation does not fit the object's state: releasing a free lock, one `task_done` too many, closing a process that runs.
     #[error("{0}")]
     Misuse(String),
     /// The name belongs to an object of another kind.
@@ -269,6 +269,12 @@ impl From<SpawnError> for Error {
             SpawnError::InitMissing => Self::InitMissing,
             error => Self::Spawn(error),
         }
+    }
+}
+
+impl From<StillRuns> for Error {
+    fn from(error: StillRuns) -> Self {
+        Self::Misuse(error.to_string())
     }
 }
 

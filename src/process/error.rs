@@ -1,11 +1,12 @@
 //! What can go wrong when a process is started, and how one that ended badly is described.
 //!
-//! [`SpawnError`] lists the outcomes of `spawn`; [`ChildFailed`] is the one bad outcome of `join`.
+//! [`SpawnError`] lists the outcomes of `spawn`; [`ChildFailed`] is the one bad outcome of `join`, [`StillRuns`] that of `close`.
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::handle::Process;
 use super::report::Cause;
 
 /// Why a process could not be started. Whatever had been started by then is gone again.
@@ -51,6 +52,12 @@ pub enum SpawnError {
     /// The arguments cannot be turned into bytes. Nothing was started.
     #[error("the arguments cannot be sent to another process: {0}")]
     Encode(String),
+
+    /// The child was given no time to start in. Nothing was started.
+    #[error(
+        "start_timeout is zero, so no child could be in time: leave it out for 10 seconds, or give the child some time"
+    )]
+    NoTime,
 
     /// The arguments carry more descriptors than a process may be given. Nothing was started.
     #[error("the arguments carry {count} descriptors, more than {count_max}")]
@@ -239,6 +246,83 @@ impl fmt::Debug for ChildFailed {
 }
 
 impl std::error::Error for ChildFailed {}
+
+/// A child process that can't be closed, because it still runs: see [`Process::close`].
+///
+/// # Examples
+///
+/// ```
+/// use byproxy::Process;
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     byproxy::init();
+///     let clerk = Process::spawn(|| loop { std::thread::park() }, ())?;
+///     if let Err(refused) = clerk.close() {
+///         refused.process().terminate()?;
+///     }
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct StillRuns(Process);
+
+impl StillRuns {
+    pub(super) fn new(process: Process) -> Self {
+        Self(process)
+    }
+
+    /// The child.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let clerk = byproxy::Process::builder().name("clerk").daemon(true).spawn(|| loop { std::thread::park() }, ())?;
+    ///     assert_eq!(clerk.close().unwrap_err().process().name(), "clerk");
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn process(&self) -> &Process {
+        &self.0
+    }
+
+    /// The handle that was to be given up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let clerk = byproxy::Process::spawn(|| loop { std::thread::park() }, ())?;
+    ///     let clerk = clerk.close().unwrap_err().into_process();
+    ///     clerk.kill()?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn into_process(self) -> Process {
+        self.0
+    }
+}
+
+impl fmt::Display for StillRuns {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, pid) = (self.0.name(), self.0.pid());
+        write!(
+            formatter,
+            "process {name} (pid {pid}) still runs: join it before you close it, or drop its handle to let it go on alone"
+        )
+    }
+}
+
+impl fmt::Debug for StillRuns {
+    /// Prints the message, so that a `main` that returns this error reads well.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl std::error::Error for StillRuns {}
 
 /// The name of a signal that commonly ends a process.
 fn signal_name(signal: i32) -> Option<&'static str> {

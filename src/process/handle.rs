@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use super::children::{Child, active};
 use super::entry::offset_of;
-use super::error::{ChildFailed, SpawnError};
+use super::error::{ChildFailed, SpawnError, StillRuns};
 use super::launch::{Launched, Plan, start};
 use super::role::Role;
 use super::target::Target;
@@ -242,6 +242,61 @@ impl Process {
         self.signal(Signal::KILL)
     }
 
+    /// Asks the child to end as Ctrl-C does (`SIGINT`). One that has ended already is left alone. Python: `p.interrupt()`
+    ///
+    /// Like every signal it also reaches a child that handles it in its own way, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// As [`terminate`](Self::terminate).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let sleeper = byproxy::Process::spawn(|| std::thread::park(), ())?;
+    ///     sleeper.interrupt()?;
+    ///     assert_eq!(sleeper.join().unwrap_err().exit_code(), Some(-2));
+    ///     Ok(())
+    /// }
+    /// ```
+    #[doc(alias = "SIGINT")]
+    pub fn interrupt(&self) -> crate::Result<()> {
+        self.signal(Signal::INT)
+    }
+
+    /// Gives the handle up, once the child has ended: nothing of the child is left in the system then, and nobody has to wait for it.
+    ///
+    /// Other handles of the same child stay good. How the child ended is not asked here: that is [`join`](Self::join). Dropping a handle
+    /// does the same without asking whether the child has ended, and never fails. Python: `p.close()`
+    ///
+    /// # Errors
+    ///
+    /// [`StillRuns`] if the child has not ended. It gives the handle back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     byproxy::init();
+    ///     let sleeper = byproxy::Process::spawn(|| loop { std::thread::park() }, ())?;
+    ///     let refused = sleeper.close().unwrap_err();
+    ///     assert!(refused.to_string().contains("join it"), "the message says what to do");
+    ///     let sleeper = refused.into_process();
+    ///     sleeper.kill()?;
+    ///     assert!(sleeper.join().is_err());
+    ///     sleeper.close()?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn close(self) -> Result<(), StillRuns> {
+        if self.is_alive() {
+            return Err(StillRuns::new(self));
+        }
+        Ok(())
+    }
+
     fn signal(&self, signal: Signal) -> crate::Result<()> {
         let context = "can't signal the process";
         self.child
@@ -410,7 +465,8 @@ impl Builder {
         self
     }
 
-    /// How long the child may be silent before it has taken over its arguments; 10 seconds unless told otherwise.
+    /// How long the child may be silent before it has taken over its arguments; 10 seconds unless told otherwise, and for ever with
+    /// `Duration::MAX`. Zero is refused by [`spawn`](Self::spawn), because no child could be in time.
     ///
     /// # Examples
     ///
@@ -452,6 +508,9 @@ impl Builder {
     {
         if Role::is_daemon() {
             return Err(SpawnError::DaemonChild);
+        }
+        if self.plan.patience.is_zero() {
+            return Err(SpawnError::NoTime);
         }
         let Launched { child, .. } = self.launch(function, arguments)?;
         Ok(Process { child })

@@ -9,7 +9,9 @@
 //! | `Process(…, name="x", daemon=True)` | [`Process::builder().name("x").daemon(true)`](Process::builder) |
 //! | `p.join()`, `p.join(timeout)` | [`join`](Process::join) says how a child failed; [`join_timeout`](Process::join_timeout) |
 //! | `p.exitcode`, `p.is_alive()`, `p.pid`, `p.name` | [`exit_code`](Process::exit_code) and so on |
-//! | `p.sentinel` | `Process` is [`AsFd`](std::os::fd::AsFd) |
+//! | `p.terminate()`, `p.kill()`, `p.interrupt()` | [`terminate`](Process::terminate), [`kill`](Process::kill), [`interrupt`](Process::interrupt) |
+//! | `p.close()` | [`close`](Process::close), or drop the handle |
+//! | `p.sentinel` | `Process` is [`AsFd`](std::os::fd::AsFd): a descriptor that is readable once the child has ended |
 //! | `current_process().name`, `parent_process()` | [`current()`] |
 //! | `active_children()`, `cpu_count()` | [`active_children`], [`cpu_count`] |
 //!
@@ -42,7 +44,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use error::{ChildFailed, SpawnError};
+pub use error::{ChildFailed, SpawnError, StillRuns};
 pub use handle::{Builder, Process, active_children};
 #[doc(hidden)]
 pub use init::enter_test;

@@ -109,6 +109,7 @@ fn a_running_child_is_alive_until_it_is_ended() {
     let desk = Desk::new();
     for (end, code) in [
         (Process::terminate as fn(&Process) -> byproxy::Result<()>, -15),
+        (Process::interrupt, -2),
         (Process::kill, -9),
     ] {
         let child = Process::spawn(stay, (desk.path(),)).unwrap();
@@ -127,6 +128,51 @@ fn a_running_child_is_alive_until_it_is_ended() {
         end(&child).unwrap();
         assert_eq!(child.join_timeout(Duration::MAX).unwrap_err().exit_code(), Some(code));
     }
+}
+
+#[test]
+fn a_running_child_can_not_be_closed() {
+    let _watchdog = Watchdog::new();
+    let desk = Desk::new();
+    let child = Process::builder().name("clerk").spawn(stay, (desk.path(),)).unwrap();
+    let (other, pid, visitor) = (child.clone(), child.pid(), desk.visitor());
+    let refused = child.close().unwrap_err();
+    assert_eq!(refused.process(), &other);
+    let message = refused.to_string();
+    assert!(
+        message.starts_with(&format!("process clerk (pid {pid}) still runs: ")),
+        "{message}"
+    );
+    assert!(matches!(byproxy::Error::from(refused.clone()), byproxy::Error::Misuse(text) if text == message));
+
+    let child = refused.into_process();
+    assert!(child.is_alive());
+    drop(visitor);
+    child.join().unwrap();
+    child.close().unwrap();
+    assert_eq!(other.exit_code(), Some(0), "other handles stay good");
+    other.close().unwrap();
+}
+
+/// How it ended is for `join` to say.
+#[test]
+fn a_child_that_failed_can_be_closed() {
+    let _watchdog = Watchdog::new();
+    let child = Process::spawn(|| 3_u8, ()).unwrap();
+    while child.is_alive() {
+        thread::yield_now();
+    }
+    child.close().unwrap();
+}
+
+#[test]
+fn a_child_without_time_to_start_is_refused() {
+    let refused = Process::builder()
+        .start_timeout(Duration::ZERO)
+        .spawn(|| (), ())
+        .unwrap_err();
+    assert!(matches!(refused, byproxy::process::SpawnError::NoTime));
+    assert!(refused.to_string().contains("leave it out"), "{refused}");
 }
 
 #[test]

@@ -27,6 +27,7 @@ const CASES: &[(&str, fn())] = &[
     ("child_that_ends_before_init", child_that_ends_before_init),
     ("active_children_are_listed", active_children_are_listed),
     ("ended_children_are_collected", ended_children_are_collected),
+    ("closing_collects", closing_collects),
     ("many_starts_from_many_threads", many_starts_from_many_threads),
     ("ignored_child_signals", ignored_child_signals),
     ("replaced_program", replaced_program),
@@ -289,6 +290,16 @@ fn ended_children_are_collected() {
         0,
         "asking for the active children collects the others"
     );
+}
+
+/// A child that has ended and was not waited for is a zombie until somebody asks for it: closing its handle does.
+fn closing_collects() {
+    let child = Process::spawn(|| 3_u8, ()).unwrap();
+    let mut descriptors = [rustix::event::PollFd::new(&child, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut descriptors, None).unwrap();
+    assert_eq!(children_of_this_process(), 1);
+    child.close().unwrap();
+    assert_eq!(children_of_this_process(), 0);
 }
 
 fn many_starts_from_many_threads() {
