@@ -122,6 +122,9 @@ pub enum Error {
     /// The operation does not fit the object's state: releasing a free lock, one `task_done` too many, closing a process that runs.
     #[error("{0}")]
     Misuse(String),
+    /// A setting of a builder makes no sense. Nothing was started, and nobody was connected to.
+    #[error("{0}")]
+    Setting(String),
     /// The name belongs to an object of another kind.
     #[error("{0}")]
     NameTaken(String),

@@ -78,6 +78,11 @@ pub struct Engine {
 impl Engine {
     /// An engine without objects. The instance is the server's name in every proxy, so it is to be random.
     pub fn new(instance: u128, settings: Settings) -> Self {
+        let settings = Settings {
+            // Without a single step nothing would ever be read or freed.
+            small_steps: settings.small_steps.max(1),
+            ..settings
+        };
         let registry = Arc::new(Registry::new(instance, settings.memory_bytes_max));
         Self {
             world: World {

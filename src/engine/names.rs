@@ -52,7 +52,7 @@ fn portion(world: &World, after: Option<&str>) -> Vec<(String, ObjectId)> {
     let names = world.names.lock();
     names
         .range::<str, _>((start, Bound::Unbounded))
-        .take(world.settings.small_steps.max(1))
+        .take(world.settings.small_steps)
         .map(|(name, &object)| (name.clone(), object))
         .collect()
 }

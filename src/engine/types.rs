@@ -113,7 +113,7 @@ pub struct Settings {
     pub waiters_max: usize,
     /// How many bytes of items one chunk carries; at least one item is always sent.
     pub chunk_bytes: usize,
-    /// How many elements one call may touch before it must leave the engine as a job.
+    /// How many elements one call may touch before it must leave the engine as a job; less than one counts as one.
     pub small_steps: usize,
 }
 

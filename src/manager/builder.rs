@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::ram;
 use crate::registry;
 use crate::server::memory::MemoryServer;
-use crate::server::{Limits, settled};
+use crate::server::{Limits, check_memory, settled};
 use std::time::Duration;
 
 /// How a manager is set up; see [`Manager::builder`].
@@ -83,7 +83,8 @@ impl ManagerBuilder {
         self
     }
 
-    /// How long connecting may take. Ten seconds unless said otherwise.
+    /// How long connecting may take. Ten seconds unless said otherwise; `Duration::MAX` is for ever, and zero is refused with
+    /// [`Error::Setting`](crate::Error::Setting), because nobody could be in time.
     ///
     /// # Examples
     ///
@@ -102,7 +103,8 @@ impl ManagerBuilder {
     /// How long the server may take to answer, beyond what a call itself waits, before it counts as frozen: then this process's session
     /// ends, and the call returns [`Error::Gone`](crate::Error::Gone) or [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown).
     ///
-    /// Without bound unless said otherwise: a server that has died is noticed at once in any case.
+    /// Without bound unless said otherwise, as with `Duration::MAX`: a server that has died is noticed at once in any case. Zero is refused
+    /// with [`Error::Setting`](crate::Error::Setting), because every call would end the session.
     ///
     /// # Examples
     ///
@@ -120,7 +122,7 @@ impl ManagerBuilder {
 
     /// How many bytes all objects together may occupy, in a server that is started or embedded, with the shared memory that is kept in
     /// containers or under names. Unless it is said, half of this machine's memory, or of what its control group allows. A server that is
-    /// connected to has its own limit.
+    /// connected to has its own limit. Zero is refused with [`Error::Setting`](crate::Error::Setting), because there could be no object.
     ///
     /// # Examples
     ///
@@ -144,7 +146,7 @@ impl ManagerBuilder {
     /// process that wants its own does this before anything else brings it there, such as another manager or a proxy that it is given.
     ///
     /// # Errors
-    /// Those of [`Manager::connect`].
+    /// Those of [`Manager::connect`], and [`Error::Setting`](crate::Error::Setting).
     ///
     /// # Examples
     ///
@@ -155,6 +157,7 @@ impl ManagerBuilder {
     /// assert!(matches!(outcome, Err(Error::Connect { .. })));
     /// ```
     pub fn connect(self, address: impl ToAddress) -> Result<Manager> {
+        self.check()?;
         let address = settled(address.to_address()?);
         Ok(Manager::over(
             registry::enter(Remote::connect(&address, self.options)?),
@@ -165,7 +168,7 @@ impl ManagerBuilder {
     /// Starts a server as [`Manager::start`] does.
     ///
     /// # Errors
-    /// Those of [`Manager::start`].
+    /// Those of [`Manager::start`], and [`Error::Setting`](crate::Error::Setting).
     ///
     /// # Examples
     ///
@@ -179,6 +182,7 @@ impl ManagerBuilder {
     /// }
     /// ```
     pub fn start(self) -> Result<Manager> {
+        self.check()?;
         let server = Started::start(self.memory_bytes_max, self.server_ring_after())?;
         // An error from here on ends the server again.
         let session = registry::enter(Remote::connect(server.address(), self.options)?);
@@ -191,6 +195,7 @@ impl ManagerBuilder {
     /// If a thread can't be started.
     #[doc(hidden)]
     pub fn in_memory(self) -> Result<Manager> {
+        self.check()?;
         let server = MemoryServer::start(self.settings(), Limits::default());
         let server = server.map_err(|source| Error::Io {
             context: "can't start a server in this process",
@@ -203,7 +208,7 @@ impl ManagerBuilder {
     /// Hosts objects in this process as [`Manager::embedded`] does.
     ///
     /// # Errors
-    /// Those of [`Manager::embedded`].
+    /// Those of [`Manager::embedded`], and [`Error::Setting`](crate::Error::Setting).
     ///
     /// # Examples
     ///
@@ -215,8 +220,22 @@ impl ManagerBuilder {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn embedded(self) -> Result<Manager> {
+        self.check()?;
         let session = Embedded::new(super::random_number()?, self.settings())?;
         Ok(Manager::over(registry::enter(session), None))
+    }
+
+    /// Refuses what makes no sense.
+    fn check(&self) -> Result<()> {
+        if self.options.connect_wait.is_zero() {
+            let message = "connect_timeout is zero, so no server could answer in time: leave it out for ten seconds, or give it some time";
+            return Err(Error::Setting(message.to_owned()));
+        }
+        if self.options.call_timeout == Some(Duration::ZERO) {
+            let message = "call_timeout is zero, so every call would end the session: leave it out to wait as long as the server lives";
+            return Err(Error::Setting(message.to_owned()));
+        }
+        check_memory(self.memory_bytes_max)
     }
 
     /// A server of our own has no rings if we want none.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use byproxy_proto::address::Address;
 use byproxy_proto::fault::{Fault, FaultCode};
-use byproxy_proto::frame::FRAME_BYTES_MAX;
+use byproxy_proto::frame::{FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::driver::Driver;
@@ -41,6 +41,13 @@ pub struct Builder {
 
 /// What a server allows its clients.
 ///
+/// A value that makes no sense is refused with [`Error::Setting`] by [`Builder::build`]; zero is one unless its meaning is said below.
+///
+/// Two limits are not among them, because they are the same everywhere. A value nests at most 64 levels deep: whoever reads values goes as
+/// deep as they do, so a client must know what it may meet whichever server it asks, and what one server has accepted must be good for every
+/// other. And the hello of a client has at most 512 bytes: that is room for the longest there is, and all that a stranger can make a server
+/// keep; client and server must agree on it before they have spoken.
+///
 /// # Examples
 ///
 /// ```
@@ -50,9 +57,10 @@ pub struct Builder {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest frame, in bytes: one call's arguments or one reply.
+    /// The largest frame, in bytes: one call's arguments or one reply. At least 512, what a handshake may take; values have at most 64 MiB
+    /// however large it is.
     pub frame_bytes_max: usize,
-    /// How many connections may be open.
+    /// How many connections may be open. At least two: a client process has one, and one more for each call it makes at the same time.
     pub connections_max: usize,
     /// How many connections may be open that have not said hello; beyond that the oldest is closed.
     pub strangers_max: usize,
@@ -60,15 +68,18 @@ pub struct Limits {
     pub hello_wait: Duration,
     /// How many lanes one session may have, which is how many of its calls may wait.
     pub lanes_max: usize,
-    /// How many bytes of replies a lane may leave unread before its requests are no longer taken.
+    /// How many bytes of replies a lane may leave unread before its requests are no longer taken. With zero each reply is to be read before
+    /// the next request is taken.
     pub unread_bytes_max: usize,
     /// How long a client may leave a reply unread without taking a single byte of it, before its session ends.
     pub stuck_wait: Duration,
     /// From which call on a lane may go on in shared memory, where calls are tens of times faster than through its socket; zero is never.
     pub ring_after: u64,
-    /// How many bytes all rings that are in use may take; lanes beyond that stay on their sockets.
+    /// How many bytes all rings that are in use may take; lanes beyond that stay on their sockets. One takes a little over 128 KiB, so with
+    /// less, such as zero, there is none.
     pub ring_bytes_max: usize,
-    /// How many descriptors of shared memory are kept for clients; never more than half of those that the process may open.
+    /// How many descriptors of shared memory are kept for clients; never more than half of those that the process may open. With zero no
+    /// shared memory can be put in containers or given a name.
     pub descriptors_max: usize,
 }
 
@@ -87,6 +98,58 @@ impl Default for Limits {
             descriptors_max: 4096,
         }
     }
+}
+
+impl Limits {
+    /// Refuses what makes no sense.
+    fn check(&self) -> Result<()> {
+        let least = [
+            (
+                "frame_bytes_max",
+                self.frame_bytes_max,
+                HANDSHAKE_BYTES_MAX,
+                "a handshake takes as much",
+            ),
+            (
+                "connections_max",
+                self.connections_max,
+                2,
+                "a client has one, and one more for each call it makes at the same time",
+            ),
+            (
+                "strangers_max",
+                self.strangers_max,
+                1,
+                "every client is a stranger until it has said hello",
+            ),
+            ("lanes_max", self.lanes_max, 1, "a session's calls take lanes"),
+        ];
+        for (name, value, least, reason) in least {
+            if value < least {
+                return Err(Error::Setting(format!(
+                    "{name} is {value}: give at least {least}, because {reason}"
+                )));
+            }
+        }
+        let times = [("hello_wait", self.hello_wait), ("stuck_wait", self.stuck_wait)];
+        for (name, time) in times {
+            if time.is_zero() {
+                let message =
+                    format!("{name} is zero, so no client could be in time: give clients some, such as ten seconds");
+                return Err(Error::Setting(message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a memory limit with which there could be no object at all.
+pub(crate) fn check_memory(bytes_max: Option<u64>) -> Result<()> {
+    if bytes_max == Some(0) {
+        let message = "memory_bytes_max is zero, so there could be no object: leave it out for half of the machine's memory, or give some";
+        return Err(Error::Setting(message.to_owned()));
+    }
+    Ok(())
 }
 
 impl Builder {
@@ -121,7 +184,7 @@ impl Builder {
         }
     }
 
-    /// How many threads serve connections; at least one. Half the cores unless said otherwise.
+    /// How many threads serve connections. Half the cores unless said otherwise; zero is refused by [`build`](Self::build).
     ///
     /// # Examples
     ///
@@ -131,10 +194,7 @@ impl Builder {
     /// ```
     #[must_use]
     pub fn workers(self, workers: usize) -> Self {
-        Self {
-            workers: workers.max(1),
-            ..self
-        }
+        Self { workers, ..self }
     }
 
     /// What to allow clients.
@@ -182,7 +242,7 @@ impl Builder {
     }
 
     /// How many bytes all objects together may occupy, with the shared memory that is kept in containers or under names. Unless it is said,
-    /// half of this machine's memory, or of what its control group allows this process.
+    /// half of this machine's memory, or of what its control group allows this process. Zero is refused by [`build`](Self::build).
     ///
     /// # Examples
     ///
@@ -208,7 +268,7 @@ impl Builder {
     ///
     /// # Errors
     /// If the address has no transport, or can't be claimed: another server has it, or the path is not safe to listen at. The message
-    /// says which and what to do.
+    /// says which and what to do. [`Error::Setting`] if a limit makes no sense; then nothing was claimed.
     ///
     /// # Examples
     ///
@@ -219,6 +279,12 @@ impl Builder {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn build(self) -> Result<Server> {
+        self.limits.check()?;
+        check_memory(self.memory_bytes_max)?;
+        if self.workers == 0 {
+            let message = "workers is 0, so nobody would serve: give at least 1, or leave it out for half the cores";
+            return Err(Error::Setting(message.to_owned()));
+        }
         let (address, directory) = if let Some(address) = self.address {
             (settled(address), None)
         } else {

@@ -37,8 +37,8 @@ use byproxy_proto::fault::{Fault, FaultCode};
 use dashmap::DashMap;
 use parking_lot::Mutex;
 
-pub(crate) use self::builder::settled;
 pub use self::builder::{Builder, Limits};
+pub(crate) use self::builder::{check_memory, settled};
 use self::connection::{Connection, Role};
 use self::driver::{Counters, Driver, encode};
 use self::helpers::Helpers;

@@ -67,18 +67,42 @@ fn memory_and_connections_have_a_limit_that_can_be_set() {
     assert!(matches!(refused, byproxy::Error::TooLarge(_)), "{refused}");
 
     // A session takes two connections: its own, and a lane.
-    for (most, fits) in [("1", false), ("2", true)] {
+    for (most, fits) in [("3", false), ("4", true)] {
         let mut command = byproxy();
         command.args(["serve", "--connections-max", most]);
         let server = Served::run(&mut command);
-        let impatient = Manager::builder().connect_timeout(Duration::from_millis(500));
-        let connected = impatient.connect(server.address());
-        assert_eq!(connected.is_ok(), fits, "{connected:?}");
+        let _first = Manager::connect(server.address()).unwrap();
+        let second = Process::spawn(connects, (server.address(),)).unwrap();
+        assert_eq!(second.join().is_ok(), fits, "{most}");
     }
 
     let Ended { code, err, .. } = run(&["serve", "--memory-max", "much"]);
     assert_eq!(code, Some(2));
     assert!(err.contains("--memory-max") && err.contains("much"), "{err}");
+}
+
+/// In a process that has no session yet.
+fn connects(address: String) -> byproxy::Result<()> {
+    let impatient = Manager::builder().connect_timeout(Duration::from_millis(500));
+    impatient.connect(address)?.ping()
+}
+
+/// Nothing is claimed, and the one line says what to do.
+#[test]
+fn limits_with_which_nobody_could_be_served_are_refused() {
+    let _watchdog = Watchdog::new();
+    for (arguments, words) in [
+        (["--workers", "0"], "at least 1"),
+        (["--connections-max", "1"], "at least 2"),
+        (["--memory-max", "0"], "leave it out"),
+    ] {
+        let Ended { code, out, err } = run(&["serve", arguments[0], arguments[1]]);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments:?}");
+        assert!(
+            err.starts_with("byproxy: ") && err.contains(words) && err.lines().count() == 1,
+            "{err}"
+        );
+    }
 }
 
 #[test]

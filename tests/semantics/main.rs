@@ -24,6 +24,7 @@ mod processes;
 mod queue;
 mod references;
 mod rings;
+mod settings;
 mod wrong_type;
 
 byproxy::test_support!();

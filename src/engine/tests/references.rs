@@ -66,7 +66,7 @@ fn a_removed_item_takes_its_references_along() {
 
 #[test]
 fn every_way_of_storing_and_dropping_counts() {
-    for small_steps in [1, 4096] {
+    for small_steps in [0, 1, 4096] {
         let mut driver = Driver::with_steps(small_steps);
         let session = driver.session();
         let inner = driver.list(session, &());
