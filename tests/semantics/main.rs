@@ -25,6 +25,7 @@ mod queue;
 mod references;
 mod rings;
 mod settings;
+mod timeouts;
 mod wrong_type;
 
 byproxy::test_support!();
