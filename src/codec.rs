@@ -311,6 +311,8 @@ impl Returned {
 
     /// The value alone. The references it holds are let go.
     ///
+    /// Local.
+    ///
     /// # Examples
     ///
     /// ```

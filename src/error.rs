@@ -180,6 +180,8 @@ impl WrongType {
 
     /// What was expected, what was found, and where in the value.
     ///
+    /// Local.
+    ///
     /// # Examples
     ///
     /// ```
@@ -197,6 +199,8 @@ impl WrongType {
 
     /// The value as it came, with the references it holds kept alive.
     ///
+    /// Local.
+    ///
     /// # Examples
     ///
     /// ```
@@ -213,6 +217,8 @@ impl WrongType {
     }
 
     /// The value itself, to keep; see [`Returned::decode`] for reading it as its right type.
+    ///
+    /// Local.
     ///
     /// # Examples
     ///

@@ -179,7 +179,7 @@ impl Manager {
     /// Finds the shared queue of this name, or makes it as [`queue`](Manager::queue) does. It lives until its name is
     /// [removed](Manager::remove).
     ///
-    /// One that is there keeps its order and its bound. One round trip. Python: `register("name", callable=…)`
+    /// One that is there keeps its order and its bound, whichever it was made with. One round trip. Python: `register("name", callable=…)`
     ///
     /// # Errors
     /// [`Error::NameTaken`](crate::Error::NameTaken) if the name is that of something other than a queue.
@@ -196,9 +196,14 @@ impl Manager {
         self.make_queue(Some(name), QueueOrder::Fifo, maxsize)
     }
 
-    /// Finds the shared queue of this name, or makes it as [`lifo_queue`](Manager::lifo_queue) does.
+    /// Finds the shared queue of this name, or makes it as [`lifo_queue`](Manager::lifo_queue) does. It lives until its name
+    /// is [removed](Manager::remove).
     ///
-    /// Otherwise as [`queue_named`](Manager::queue_named).
+    /// One that is there keeps its order and its bound, whichever it was made with. One round trip.
+    /// Python: `register("name", callable=…)`
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`](crate::Error::NameTaken) if the name is that of something other than a queue.
     ///
     /// # Examples
     ///
@@ -212,9 +217,14 @@ impl Manager {
         self.make_queue(Some(name), QueueOrder::Lifo, maxsize)
     }
 
-    /// Finds the shared queue of this name, or makes it as [`priority_queue`](Manager::priority_queue) does.
+    /// Finds the shared queue of this name, or makes it as [`priority_queue`](Manager::priority_queue) does. It lives
+    /// until its name is [removed](Manager::remove).
     ///
-    /// Otherwise as [`queue_named`](Manager::queue_named).
+    /// One that is there keeps its order and its bound, whichever it was made with. One round trip.
+    /// Python: `register("name", callable=…)`
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`](crate::Error::NameTaken) if the name is that of something other than a queue.
     ///
     /// # Examples
     ///

@@ -36,6 +36,9 @@ const SHOWN_BYTES_MAX: u64 = 1 << 20;
 /// Objects without a name live as long as something refers to them: a proxy in any process, or another object. Named ones live until
 /// their name is [removed](Manager::remove).
 ///
+/// When the server ends or dies, every call returns [`Error::Gone`] at once, also one that waits, and [`Error::OutcomeUnknown`] if something was
+/// on its way that may have happened. What would take more memory than the server allows is refused with [`Error::TooLarge`].
+///
 /// Python: `multiprocessing.Manager`
 ///
 /// # Examples
@@ -134,10 +137,11 @@ impl Manager {
     /// A process has one session with a server, however often it connects: it is as whoever connected first
     /// [described](ManagerBuilder::connect) it.
     ///
-    /// Python: `BaseManager(address).connect()`
+    /// The first takes two round trips, on two connections. Python: `BaseManager(address).connect()`
     ///
     /// # Errors
-    /// [`Error::Address`] if the text is no address; [`Error::Connect`] if no server listens there.
+    /// [`Error::Address`] if the text is no address; [`Error::Connect`] if no server listens there, or it does not answer in ten seconds
+    /// ([`connect_timeout`](ManagerBuilder::connect_timeout) changes that); [`Error::Fault`] if it has as many connections as it allows.
     ///
     /// # Examples
     ///
@@ -212,7 +216,10 @@ impl Manager {
 
     /// Returns when the server has answered.
     ///
-    /// One round trip.
+    /// One round trip. Python: none
+    ///
+    /// # Errors
+    /// [`Error::Gone`] if it has ended. One that is frozen does not answer: see [`call_timeout`](ManagerBuilder::call_timeout).
     ///
     /// # Examples
     ///
@@ -418,9 +425,13 @@ impl Manager {
 
     /// Ends the server and all objects with it; every proxy answers [`Error::Gone`] from now on. Once more does nothing.
     ///
-    /// A server that was started has ended when this returns; one that was connected to has been told to.
+    /// A server that was started has ended when this returns: one that does not within five seconds is killed. One that was connected to has
+    /// been told to. Calls that wait, of any process, return [`Error::Gone`].
     ///
     /// One round trip. Python: `manager.shutdown()`
+    ///
+    /// # Errors
+    /// If the server refuses to end. One that has ended already is no error.
     ///
     /// # Examples
     ///

@@ -102,7 +102,7 @@ fn is_for_users(path: &str) -> bool {
 }
 
 /// The public items of a file: their line, their name, and the lines of documentation and attributes above them.
-fn public_items(source: &Source) -> Vec<(usize, &str, Vec<&str>)> {
+pub(crate) fn public_items(source: &Source) -> Vec<(usize, &str, Vec<&str>)> {
     let lines: Vec<&str> = source.text.lines().collect();
     let mut items = Vec::new();
     let mut in_trait = false;

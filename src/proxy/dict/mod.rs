@@ -317,7 +317,8 @@ impl<K: Element, V: Element> DictProxy<K, V> {
 
     /// Creates another shared dict: these pairs, and then others, which replace those of the same key.
     ///
-    /// Two round trips; the pairs of this dict are copied on the server in one step. Python: `d | pairs`
+    /// Two round trips; the pairs of this dict are copied on the server in one step. If the second fails there is no new dict.
+    /// Python: `d | pairs`
     ///
     /// # Examples
     ///

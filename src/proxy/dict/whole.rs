@@ -14,6 +14,9 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     /// One round trip. When they exceed a reply, the server copies the dict in one step and the copy is fetched in chunks, one round trip
     /// for each. Python: `list(d.keys())`
     ///
+    /// # Errors
+    /// [`Error::WrongType`] if one is of another type: all come back as one list, or the one alone where they came in chunks.
+    ///
     /// # Examples
     ///
     /// ```
@@ -33,6 +36,9 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     ///
     /// One round trip, or more for a large dict, as [`keys`](Self::keys). Python: `list(d.values())`
     ///
+    /// # Errors
+    /// As [`keys`](Self::keys).
+    ///
     /// # Examples
     ///
     /// ```
@@ -51,6 +57,9 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     /// Returns the pairs in order, as they were at one moment.
     ///
     /// One round trip, or more for a large dict, as [`keys`](Self::keys). Python: `list(d.items())`, `d.copy()`
+    ///
+    /// # Errors
+    /// As [`keys`](Self::keys), except that all pairs come back as one dict.
     ///
     /// # Examples
     ///
@@ -95,7 +104,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
 
     /// Goes through the pairs from the last to the first, a chunk at a time; otherwise as [`iter`](Self::iter).
     ///
-    /// Python: `reversed(d.items())`
+    /// One round trip for each chunk of up to 4096 pairs. Python: `reversed(d.items())`
     ///
     /// # Examples
     ///

@@ -508,7 +508,8 @@ impl<T: Element> ListProxy<T> {
 
     /// Creates another shared list: these items, and then others.
     ///
-    /// Two round trips; the items of this list are copied on the server in one step. Python: `l + xs`
+    /// Two round trips; the items of this list are copied on the server in one step. If the second fails there is no new list.
+    /// Python: `l + xs`
     ///
     /// # Examples
     ///
@@ -529,7 +530,7 @@ impl<T: Element> ListProxy<T> {
 
     /// Creates another shared list: these items, so many times over; none for zero or less.
     ///
-    /// Two round trips; the items are copied on the server in one step. Python: `l * n`
+    /// Two round trips; the items are copied on the server in one step. If the second fails there is no new list. Python: `l * n`
     ///
     /// # Examples
     ///

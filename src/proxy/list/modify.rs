@@ -14,7 +14,8 @@ impl<T: Element> ListProxy<T> {
     /// Changes the item at an index by a function, so that no other change comes between, and returns what the function returns.
     ///
     /// The item is read, changed here, and written back if the server still has the bytes that were read; else this starts again, so
-    /// the function may run more than once. Two round trips, and two more for each time another was faster.
+    /// the function may run more than once. If it panics, or this process dies, nothing has been written. Two round trips, and two more for each
+    /// time another was faster.
     /// Python: none; `l[i] += 1` loses updates
     ///
     /// # Errors
@@ -49,7 +50,7 @@ impl<T: Element> ListProxy<T> {
     /// Changes the whole list by a function, so that no other change comes between, and returns what the function returns.
     ///
     /// The items are read, changed here, and written back if the list has not changed since; else this starts again, so the function may
-    /// run more than once. Two round trips that carry all items, and two more for each time another was faster: for lists that are small or
+    /// run more than once; if it panics nothing has been written. Two round trips that carry all items, and two more for each time another was faster: for lists that are small or
     /// changed rarely. Python: none
     ///
     /// # Errors

@@ -13,6 +13,9 @@ impl<T: Element> ListProxy<T> {
     /// One round trip. When the items together exceed a reply, the server copies the list in one step and the copy is fetched in chunks,
     /// one round trip for each. Python: `list(l)`, `l[:]`, `l.copy()`
     ///
+    /// # Errors
+    /// [`Error::WrongType`] if one is of another type: all come back as one list, or the one alone where they came in chunks.
+    ///
     /// # Examples
     ///
     /// ```

@@ -27,6 +27,8 @@ macro_rules! put_errors {
 
             /// The item that was not put, if it came back.
             ///
+            /// Local.
+            ///
             /// # Examples
             ///
             /// ```

@@ -60,10 +60,11 @@ calls! {
     /// # let manager = byproxy::Manager::embedded()?;
     /// let queue = manager.queue::<u32>(1)?;
     /// let calls = queue.calls();
-    /// let (put, full, size, most) = manager.batch((calls.try_put(7), calls.try_put(8), calls.qsize(), calls.maxsize()));
+    /// let puts = (calls.try_put(7), calls.try_put(8), calls.qsize(), calls.maxsize(), calls.is_empty());
+    /// let (put, full, size, most, empty) = manager.batch(puts);
     /// put?;
     /// assert!(matches!(full, Err(byproxy::Error::Full)));
-    /// assert_eq!((size?, most?), (1, 1));
+    /// assert_eq!((size?, most?, empty?), (1, 1, false));
     ///
     /// let (closed, refused) = manager.batch((calls.shutdown(), calls.try_put(9)));
     /// closed?;
@@ -115,6 +116,20 @@ calls! {
         #[doc(alias = "len")]
         #[doc(alias = "size")]
         fn qsize() -> u64 = QueueQsize() => codec::value;
+
+        /// Tells whether there are no items now. Another process may change that before you look at the answer.
+        ///
+        /// One round trip. Python: `q.empty()`
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # let manager = byproxy::Manager::embedded()?;
+        /// assert!(manager.queue::<u32>(0)?.is_empty()?);
+        /// # Ok::<(), byproxy::Error>(())
+        /// ```
+        #[doc(alias = "empty")]
+        fn is_empty() -> bool = QueueQsize() => codec::is_zero;
 
         /// Returns how many items there is room for; zero is without bound.
         ///
@@ -228,22 +243,6 @@ impl<T: Element> QueueProxy<T> {
     /// ```
     pub fn cast<U: Element>(&self) -> QueueProxy<U> {
         QueueProxy::from_handle(self.handle.clone())
-    }
-
-    /// Tells whether there are no items now. Another process may change that before you look at the answer.
-    ///
-    /// One round trip. Python: `q.empty()`
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let manager = byproxy::Manager::embedded()?;
-    /// assert!(manager.queue::<u32>(0)?.is_empty()?);
-    /// # Ok::<(), byproxy::Error>(())
-    /// ```
-    #[doc(alias = "empty")]
-    pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.qsize()? == 0)
     }
 
     /// Tells whether there is no room now. Another process may change that before you look at the answer.
