@@ -42,7 +42,7 @@ pub enum Address {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// There is no scheme in front.
-    #[error("`{0}` is not an address: write `unix:PATH`, such as unix:/run/app.sock, or `tcp:HOST:PORT`")]
+    #[error("`{0}` is not an address: write `unix:PATH`, such as unix:/run/app.sock")]
     Scheme(String),
     /// The path is empty.
     #[error("`unix:` needs a path after it, such as unix:/run/app.sock")]

@@ -24,8 +24,8 @@ use started::Started;
 use std::fmt;
 use std::sync::Arc;
 
-/// How much of an object [`Manager::show`] prints, in bytes.
-const SHOWN_BYTES_MAX: u64 = 1 << 20;
+/// How much of an object [`Manager::show`] prints, in bytes: as much as a server prints at most.
+const SHOWN_BYTES_MAX: u64 = 64 << 10;
 
 /// A connection to a server of shared objects, from which proxies are made.
 ///
@@ -269,9 +269,9 @@ impl Manager {
         self.ask(Operation::Remove, &(name,), codec::value)
     }
 
-    /// Prints the contents of a named object, shortened if they are long, as a proxy's `Display` does.
+    /// Prints the contents of a named object as a proxy's `Display` does: as Python would, shortened to 64 KiB with `…` at the end.
     ///
-    /// Two round trips.
+    /// Two round trips. Python: `str(proxy)`
     ///
     /// # Errors
     /// [`Error::NoSuchObject`] if there is no object of this name.

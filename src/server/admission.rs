@@ -45,7 +45,10 @@ impl Driver {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             tell(
                 &connection,
-                &Fault::new(FaultCode::TooMany, "the server has as many connections as it allows"),
+                &Fault::new(
+                    FaultCode::TooMany,
+                    "the server has as many connections as it allows: end some, or start it with a larger `--connections-max`",
+                ),
             );
             connection.close();
             return Err(io::Error::other("too many connections"));

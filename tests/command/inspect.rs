@@ -39,6 +39,33 @@ fn ls_lists_names_with_their_kinds() {
     );
 }
 
+/// A name can't end the line, nor colour or clear the terminal of whoever lists it.
+#[test]
+fn ls_lists_one_name_a_line_whatever_is_in_it() {
+    let _watchdog = Watchdog::new();
+    let server = Served::start();
+    let manager = Manager::connect(server.address()).unwrap();
+    let name = "new\nline \u{1b}[31mred ß";
+    manager.list_named::<u64>(name).unwrap().append(7).unwrap();
+    assert_eq!(
+        run(&["ls", server.address()]).out,
+        "list  new\\nline \\u{1b}[31mred ß\n"
+    );
+    assert_eq!(run(&["show", server.address(), name]).out, "[7]\n");
+}
+
+#[test]
+fn show_shortens_what_is_long() {
+    let _watchdog = Watchdog::new();
+    let server = Served::start();
+    let manager = Manager::connect(server.address()).unwrap();
+    manager.list_named::<u64>("long").unwrap().extend(0..100_000).unwrap();
+    let Ended { code, out, err } = run(&["show", server.address(), "long"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.starts_with("[0, 1, 2, ") && out.ends_with("…\n"));
+    assert!((60_000..=(64 << 10) + 1).contains(&out.len()), "{}", out.len());
+}
+
 #[test]
 fn show_prints_the_contents() {
     let _watchdog = Watchdog::new();

@@ -78,7 +78,10 @@ fn memory_and_connections_have_a_limit_that_can_be_set() {
 
     let Ended { code, err, .. } = run(&["serve", "--memory-max", "much"]);
     assert_eq!(code, Some(2));
-    assert!(err.contains("--memory-max") && err.contains("much"), "{err}");
+    assert!(
+        err.contains("--memory-max") && err.contains("much") && err.contains("such as 512MiB"),
+        "{err}"
+    );
 }
 
 /// In a process that has no session yet.

@@ -177,8 +177,8 @@ where_descriptors_travel! {
         assert_eq!(grid.to_vec(), [1, 2, 30]);
         let expected = [("grid", "memory"), ("hits", "memory")].map(|(name, kind)| (name.to_owned(), kind.to_owned()));
         assert_eq!(manager.names()?, expected);
-        let shown = manager.show("hits")?;
-        assert!(shown.starts_with("<shared memory: ") && shown.contains("shm::Value<u64>"), "{shown}");
+        assert_eq!(manager.show("hits")?, "<shared memory: shm::Value<u64>>");
+        assert_eq!(manager.show("grid")?, "<shared memory: shm::Array<i32>>");
         drop((hits, grid));
         assert_eq!(manager.value_named("hits", 0_u64)?.get(), 6, "the name holds it");
         assert!(manager.remove("hits")?);

@@ -31,7 +31,7 @@ pub(crate) fn ls(target: &Target) -> Result<()> {
     let width = names.iter().map(|(_, kind)| kind.len()).max().unwrap_or(0);
     let mut lines = String::new();
     for (name, kind) in names {
-        let _ = writeln!(lines, "{kind:width$}  {name}");
+        let _ = writeln!(lines, "{kind:width$}  {}", on_one_line(&name));
     }
     print(&lines)
 }
@@ -47,6 +47,19 @@ pub(crate) fn show(named: &Named) -> Result<()> {
         other => other,
     })?;
     print(&format!("{contents}\n"))
+}
+
+/// A name may have any characters, and those that move the cursor or end the line are not for a terminal.
+fn on_one_line(name: &str) -> String {
+    let mut shown = String::with_capacity(name.len());
+    for character in name.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 /// Prints to standard output. A reader that left, as `head` does, has seen enough.

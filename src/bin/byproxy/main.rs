@@ -23,9 +23,9 @@ enum Verb {
     Serve(serve::Options),
     /// Says whether a server answers, and how fast.
     Ping(inspect::Target),
-    /// Lists the named objects of a server.
+    /// Lists the named objects of a server, each with its kind. Prints nothing if there are none.
     Ls(inspect::Target),
-    /// Prints the contents of a named object.
+    /// Prints the contents of a named object, shortened to 64 KiB.
     Show(inspect::Named),
 }
 

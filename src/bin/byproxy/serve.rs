@@ -18,7 +18,7 @@ pub(crate) struct Options {
     workers: Option<usize>,
     /// How much memory all objects may take together, such as `512MiB` or `4G`; half of the machine's, or of what its control group allows,
     /// unless said otherwise.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = size)]
     memory_max: Option<ByteSize>,
     /// How many connections may be open at once; 10,000 unless said otherwise. A client process has one, and one more for each call it makes
     /// at the same time.
@@ -30,6 +30,12 @@ pub(crate) struct Options {
     /// From which call on a client's lane goes on in shared memory.
     #[arg(long, value_name = "N", hide = true, conflicts_with = "no_ring")]
     ring_after: Option<u64>,
+}
+
+/// Reads a number of bytes, with a unit or without.
+fn size(text: &str) -> std::result::Result<ByteSize, String> {
+    let hint = |_| "write a number of bytes, such as 512MiB, 4G or 1000000".to_owned();
+    text.parse::<ByteSize>().map_err(hint)
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {

@@ -4,7 +4,7 @@
 //! the last reference, and nothing has to be told. There are no operations: clients get the thing itself, by
 //! [`Engine::handle_fetch`](crate::engine::Engine::handle_fetch).
 
-use byproxy_proto::value::summary;
+use byproxy_proto::value::{Limits, Raw, summary};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -82,7 +82,14 @@ impl MemoryObject {
         usize::try_from(steps).unwrap_or(usize::MAX).max(1)
     }
 
+    /// Shows what the note says lies there. The rest of it, such as where, says nothing to anybody.
     pub(crate) fn show(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        write!(out, "<shared memory: {}>", summary(&self.note))
+        let note = Raw::check(&self.note, &Limits::DEFAULT).ok();
+        let mut entries = note.and_then(Raw::dict_items).into_iter().flatten();
+        let what = entries.find(|(key, _)| key.as_str() == Some("what"));
+        match what.and_then(|(_, what)| what.as_str()) {
+            Some(what) => write!(out, "<shared memory: {}>", what.escape_debug()),
+            None => write!(out, "<shared memory: {}>", summary(&self.note)),
+        }
     }
 }
