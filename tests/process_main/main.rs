@@ -2,6 +2,8 @@
 //!
 //! Cases run one after another, each in a process of its own: this program with `run-case` and the case's name.
 
+mod interrupt;
+
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -33,6 +35,14 @@ const CASES: &[(&str, fn())] = &[
     ("replaced_program", replaced_program),
     ("marker_without_order", marker_without_order),
     ("embedded_manager_alone", embedded_manager_alone),
+    (
+        "ctrl_c_leaves_the_server_to_its_clients",
+        interrupt::ctrl_c_leaves_the_server_to_its_clients,
+    ),
+    (
+        "ctrl_c_ends_a_program_and_its_server",
+        interrupt::ctrl_c_ends_a_program_and_its_server,
+    ),
 ];
 
 fn main() -> ExitCode {
