@@ -11,8 +11,7 @@ use byproxy::{Manager, Process};
 fn program(address: String, name: String, points: u32) -> byproxy::Result<()> {
     let manager = Manager::connect(&address)?;
     let scores = manager.dict_named::<String, u32>("scores")?;
-    scores.setdefault(&name, 0)?;
-    scores.fetch_add(&name, points)?;
+    scores.fetch_add_from(&name, 0, points)?;
     println!("{name}: scores = {scores}");
     Ok(())
 }
