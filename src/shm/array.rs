@@ -302,6 +302,8 @@ impl<T: Element> Array<T> {
 
     /// Takes the array's lock, and waits for it at most this long; `None` if it was taken all the time.
     ///
+    /// `Duration::ZERO` is a try, `Duration::MAX` for ever.
+    ///
     /// # Examples
     ///
     /// ```

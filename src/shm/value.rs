@@ -202,6 +202,8 @@ impl<T: Element> Value<T> {
 
     /// Takes the value's lock, and waits for it at most this long; `None` if it was taken all the time.
     ///
+    /// `Duration::ZERO` is a try, `Duration::MAX` for ever.
+    ///
     /// # Examples
     ///
     /// ```

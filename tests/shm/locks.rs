@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use byproxy::Error;
-use byproxy::shm::{Lock, RawValue};
+use byproxy::shm::{Array, Lock, RawValue, Value};
 
 use crate::support::Watchdog;
 
@@ -40,6 +40,44 @@ fn a_taken_lock_is_not_to_be_had() {
     assert!(lock.acquire_timeout(Duration::ZERO).is_none());
     drop(guard);
     assert!(lock.acquire_timeout(Duration::MAX).is_some());
+}
+
+/// More seconds than any clock has, and the longest time of all, are for ever; none at all is a try. Values and arrays have the same lock.
+#[test]
+fn no_time_is_a_try_and_the_longest_is_for_ever() {
+    let _watchdog = Watchdog::new();
+    let (lock, value, array) = (
+        Lock::new().unwrap(),
+        Value::new(1_u64).unwrap(),
+        Array::new(&[1_u64]).unwrap(),
+    );
+    let guards = (lock.acquire(), value.lock(), array.lock());
+    assert!(lock.acquire_timeout(Duration::ZERO).is_none());
+    assert!(value.lock_timeout(Duration::ZERO).is_none());
+    assert!(array.lock_timeout(Duration::ZERO).is_none());
+    drop(guards);
+    assert!(lock.acquire_timeout(Duration::ZERO).is_some());
+    assert!(value.lock_timeout(Duration::ZERO).is_some());
+    assert!(array.lock_timeout(Duration::ZERO).is_some());
+    for age in [
+        Duration::MAX,
+        Duration::from_secs(u64::MAX),
+        Duration::from_secs(1 << 40),
+    ] {
+        let guards = (lock.acquire(), value.lock(), array.lock());
+        thread::scope(|scope| {
+            let waiters = [
+                scope.spawn(|| lock.acquire_timeout(age).is_some()),
+                scope.spawn(|| value.lock_timeout(age).is_some()),
+                scope.spawn(|| array.lock_timeout(age).is_some()),
+            ];
+            // Long enough for a time that is cut short to be over.
+            thread::sleep(Duration::from_millis(50));
+            assert!(waiters.iter().all(|waiter| !waiter.is_finished()), "{age:?}");
+            drop(guards);
+            assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap()), "{age:?}");
+        });
+    }
 }
 
 #[test]
