@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::futex::{Waiting, wake_one};
-use super::mutex::{self, FREE, Hold, Patience, Round};
+use super::mutex::{self, Hold, Patience, Round};
 use super::pool::{Block, LINE};
 use super::tokens::Words;
 use super::{made, owner, travel};
@@ -190,7 +190,7 @@ impl Lock {
     /// ```
     #[doc(alias = "is_locked")]
     pub fn locked(&self) -> bool {
-        self.words().lock.load(Ordering::Relaxed) != FREE
+        !mutex::is_free(self.words().lock.load(Ordering::Relaxed))
     }
 
     #[cold]

@@ -20,11 +20,11 @@
 //!
 //! | word | states | commit |
 //! |---|---|---|
-//! | lock word | free, held by a named process (with sleepers or without), ownerless: `mutex.rs` | the compare-and-exchange that names the holder |
+//! | lock word | free, held by a named process (with sleepers or without), ownerless; a death of a holder is untold or not: `mutex.rs` | the compare-and-exchange that names the holder |
 //! | value up to 8 bytes | the value | the store of the value; of an addition the instruction that proves the lock free: `pair.rs` |
 //! | index word of a larger value | even: slot 0 is the value, odd: slot 1 | the store of the index: `slots.rs` |
 //! | tokens of a lock | how often it was taken | a store by the new holder: `tokens.rs` |
-//! | untold word of a lock or an array | not zero: a death was seen by a call without a guard; the next guard tells and clears it | either store, by the holder: `tokens.rs` |
+//! | untold word of an array | not zero: a death was seen by a call without a guard; the next guard tells and clears it | either store, by the holder: `array.rs` |
 //!
 //! A death is proved, by process id and start time, never assumed from time that passed: a process that is stopped keeps its lock.
 //!

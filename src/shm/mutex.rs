@@ -1,22 +1,26 @@
 //! The lock word: who holds it, in one word that is taken and given back by one instruction.
 //!
 //! ```text
-//! bit 63                          29 28                7 6       1   0
-//!    | start time of the process, 35 | process id, 22    | salt, 6 | W |
+//! bit 63   62                          29 28                7 6       1   0
+//!    | U |    start time of the process, 34 | process id, 22    | salt, 6 | W |
 //! ```
-//! `W` says that threads sleep, or may sleep, on the word. The salt tells two holdings of one process apart: `tokens.rs`.
+//! `W` says that threads sleep, or may sleep, on the word. `U` says that somebody died, or may have died, holding it, and that this is untold.
+//! The salt tells two holdings of one process apart: `tokens.rs`.
 //!
 //! | word | state | who leaves it, and how |
 //! |---|---|---|
 //! | 0 | free | anyone: CAS to `holder` (to `holder+W` after having slept: others may sleep still). An addition leaves it 0: `pair.rs` |
+//! | U | free, and the next one is to be told | anyone: CAS to `holder+U`, and is told |
 //! | holder | held, nobody sleeps | its holder: CAS to 0. A thread about to sleep: CAS to `holder+W` |
 //! | holder + W | held, some may sleep | its holder: CAS to 0, then wake one |
-//! | holder (+ W), whose process is proved dead | abandoned | anyone who proved it: CAS to `itself (+ W)`, and is told |
-//! | holder (+ W), alive or dead | to be released by another ([`take_away`]) | that one: CAS to `itself (+ W)`, then as a holder; a death is left to be told: `tokens.rs` |
+//! | holder (+ W), whose process is proved dead | abandoned | anyone who proved it: CAS to `itself+U (+ W)`, and is told |
+//! | holder + U (+ W) | held as any other | as any other; the holder of a `Lock` takes `U` away as it gets its guard: `tokens.rs` |
+//! | holder (+ W), alive or dead | to be released by another ([`take_away`]) | that one: CAS to `itself+U (+ W)`, then CAS to 0, or to U if a death is to be told: `tokens.rs` |
 //! | [`OWNERLESS`] (+ W) | held by nobody ([`leave`]) | a release, by anyone: CAS to 0, then wake one if W |
 //! | anything else | a peer scribbled | its process id names no process, or one whose start time differs: as abandoned |
 //!
-//! The holder is named by the very instruction that takes the word, so there is no moment at which a death leaves it taken by nobody.
+//! The holder is named by the very instruction that takes the word, so there is no moment at which a death leaves it taken by nobody. The same
+//! instruction says that there is a death to tell, so there is no moment at which whoever takes the word away from the teller can't see it.
 //! A thread that was woken and has no more time marks the word with `W` when it leaves, for those who sleep on.
 //! A thread that was woken and dies before it takes the word leaves others asleep on a free word: every sleep is a bounded slice, after
 //! which the word is looked at again. After a slice that saw no change, the holder is examined, and its death proved or not assumed.
@@ -24,7 +28,7 @@
 //! Orderings: the CAS that takes is `Acquire` and pairs with the `Release` of the one that gives back, so a holder sees what the holder
 //! before wrote. What an abandoned holder wrote was ordered by its death, which its examiner has seen through the kernel.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release};
 
 use super::word::Word;
 
@@ -34,6 +38,9 @@ pub(super) const FREE: u64 = 0;
 pub(super) const WAITERS: u64 = 1;
 /// Held by nobody, until someone frees it: a salt without a process.
 pub(super) const OWNERLESS: u64 = 1 << 1;
+
+/// Somebody died holding the word, or may have, and nobody was told.
+pub(super) const UNTOLD: u64 = 1 << 63;
 
 /// How often a thread that gives up looks at a word that changes all the time: so often nobody is that unlucky but by a peer's will.
 const LOOKS: usize = 100;
@@ -83,19 +90,19 @@ impl Hold {
         self.word
     }
 
-    /// The same holding, whose holder is told of a death or not.
-    pub(super) fn told(self, abandoned: bool) -> Self {
-        Self { abandoned, ..self }
-    }
-
-    /// Whether it was taken from a dead holder.
+    /// Whether it was taken from a dead holder, or somebody died holding it before and nobody was told.
     #[inline]
     pub(super) fn abandoned(self) -> bool {
         self.abandoned
     }
 }
 
-/// Takes a free word, or leaves it as it is.
+/// Whether nobody holds a word.
+pub(super) fn is_free(word: u64) -> bool {
+    word & !UNTOLD == FREE
+}
+
+/// Takes a free word that has nothing to tell, or leaves it as it is.
 #[inline]
 pub(super) fn take_free<W: Word>(word: &W, holder: u64) -> Option<Hold> {
     word.compare_exchange(FREE, holder, Acquire, Relaxed)
@@ -109,8 +116,8 @@ pub(super) fn take_free<W: Word>(word: &W, holder: u64) -> Option<Hold> {
 /// Takes a free or abandoned word, or leaves it as it is.
 pub(super) fn try_take<W: Word, P: Patience<W>>(word: &W, holder: u64, patience: &P) -> Option<Hold> {
     let seen = word.load(Relaxed);
-    if seen == FREE {
-        return take_free(word, holder);
+    if is_free(seen) {
+        return take_seen(word, seen, holder);
     }
     // Taken before it is known what is taken over: the proof is about this very word, so it can only go to one.
     patience.is_dead(seen).then(|| take_over(word, seen, holder)).flatten()
@@ -128,8 +135,8 @@ pub(super) fn take<W: Word, P: Patience<W>>(word: &W, holder: u64, patience: &mu
             return give_up(word, holder, patience);
         }
         let seen = word.load(Relaxed);
-        if seen == FREE {
-            if let Some(hold) = take_free(word, holder) {
+        if is_free(seen) {
+            if let Some(hold) = take_seen(word, seen, holder) {
                 return Some(hold);
             }
             continue;
@@ -165,27 +172,28 @@ fn give_up<W: Word, P: Patience<W>>(word: &W, holder: u64, patience: &P) -> Opti
         if marked == seen || seeded!("shm_wake_up_kept") {
             return None;
         }
-        if seen != FREE && word.compare_exchange(seen, marked, Relaxed, Relaxed).is_ok() {
+        if !is_free(seen) && word.compare_exchange(seen, marked, Relaxed, Relaxed).is_ok() {
             return None;
         }
     }
     None
 }
 
-/// Takes a word that was seen held from its holder, whether that lives or not; `None` if it changed.
+/// Takes a word that was seen free, with a death to tell or without; `None` if it changed.
+fn take_seen<W: Word>(word: &W, seen: u64, holder: u64) -> Option<Hold> {
+    exchange(word, seen, holder | seen, seen != FREE)
+}
+
+/// Takes a word that was seen held from its holder, whether that lives or not; `None` if it changed. Until it is known whether there is a
+/// death to tell, the word says that there may be one.
 pub(super) fn take_away<W: Word>(word: &W, seen: u64, holder: u64) -> Option<Hold> {
-    let holder = holder | (seen & WAITERS);
-    word.compare_exchange(seen, holder, Acquire, Relaxed)
-        .is_ok()
-        .then_some(Hold {
-            word: holder,
-            abandoned: false,
-        })
+    exchange(word, seen, holder | UNTOLD | (seen & WAITERS), false)
 }
 
 /// Holds the word under another name; `None` if it was no longer this holding's.
 pub(super) fn rename<W: Word>(word: &W, hold: Hold, holder: u64) -> Option<Hold> {
-    let left = replace(word, hold, |left| holder | (left & WAITERS))?;
+    // Acquire as well: a holding of this process that looks the same may have begun meanwhile, and then this one goes on in its place.
+    let left = replace(word, hold, AcqRel, |left| holder | (left & WAITERS))?;
     Some(Hold {
         word: holder | (left & WAITERS),
         ..hold
@@ -202,20 +210,31 @@ fn take_over<W: Word>(word: &W, dead: u64, holder: u64) -> Option<Hold> {
     if seeded!("shm_dead_kept") {
         return None;
     }
-    let holder = holder | (dead & WAITERS);
-    word.compare_exchange(dead, holder, Acquire, Relaxed)
+    let told = !cfg!(canary = "shm_death_untold");
+    exchange(word, dead, holder | UNTOLD | (dead & WAITERS), told)
+}
+
+fn exchange<W: Word>(word: &W, seen: u64, taken: u64, abandoned: bool) -> Option<Hold> {
+    word.compare_exchange(seen, taken, Acquire, Relaxed)
         .is_ok()
-        .then_some(Hold {
-            word: holder,
-            abandoned: !seeded!("shm_death_untold"),
-        })
+        .then_some(Hold { word: taken, abandoned })
 }
 
 /// Gives a held word back; `false` if it was no longer this holding's.
 #[inline]
 pub(super) fn give_back<W: Word>(word: &W, hold: Hold, wake: impl FnOnce(&W)) -> bool {
-    replace(word, hold, |_| FREE).is_some_and(|left| {
-        if left & WAITERS != 0 && !seeded!("shm_sleepers_forgotten") {
+    give_back_as(word, hold, FREE, wake)
+}
+
+/// The same, and has the next one be told of a death.
+pub(super) fn give_back_untold<W: Word>(word: &W, hold: Hold, wake: impl FnOnce(&W)) -> bool {
+    give_back_as(word, hold, UNTOLD, wake)
+}
+
+#[inline]
+fn give_back_as<W: Word>(word: &W, hold: Hold, free: u64, wake: impl FnOnce(&W)) -> bool {
+    replace(word, hold, Release, |_| free).is_some_and(|left| {
+        if left & WAITERS != 0 && !cfg!(canary = "shm_sleepers_forgotten") {
             wake(word);
         }
         true
@@ -224,26 +243,26 @@ pub(super) fn give_back<W: Word>(word: &W, hold: Hold, wake: impl FnOnce(&W)) ->
 
 /// Leaves the word held by nobody; `false` if it was no longer this holding's.
 pub(super) fn leave<W: Word>(word: &W, hold: Hold) -> bool {
-    replace(word, hold, |left| OWNERLESS | (left & WAITERS)).is_some()
+    replace(word, hold, Release, |left| OWNERLESS | (left & WAITERS)).is_some()
 }
 
-/// Frees the word, whoever holds it; `false` if it was free.
+/// Frees the word, whoever holds it; `false` if it was free. Nobody knows what became of its holder, so the next one is told.
 pub(super) fn free<W: Word>(word: &W, wake: impl FnOnce(&W)) -> bool {
-    let left = word.swap(FREE, Release);
+    let left = word.swap(UNTOLD, Release);
     if left & WAITERS != 0 {
         wake(word);
     }
-    left != FREE
+    !is_free(left)
 }
 
 /// Puts something in place of this holding, and returns the word that stood there.
 #[inline]
-fn replace<W: Word>(word: &W, hold: Hold, new: impl Fn(u64) -> u64) -> Option<u64> {
+fn replace<W: Word>(word: &W, hold: Hold, order: Ordering, new: impl Fn(u64) -> u64) -> Option<u64> {
     let taken = hold.word;
-    match word.compare_exchange(taken, new(taken), Release, Relaxed) {
+    match word.compare_exchange(taken, new(taken), order, Relaxed) {
         Ok(_) => Some(taken),
         // A thread went to sleep meanwhile. That bit only ever joins, so there is no third form.
-        Err(now) if now == taken | WAITERS => word.compare_exchange(now, new(now), Release, Relaxed).ok(),
+        Err(now) if now == taken | WAITERS => word.compare_exchange(now, new(now), order, Relaxed).ok(),
         Err(_) => None,
     }
 }

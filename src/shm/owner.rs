@@ -1,7 +1,7 @@
 //! Whom a lock word names, and the proof that it is dead.
 //!
 //! A process id alone is no identity: it is used again after as few as 32,768 processes. A word names a process by id and start time (in
-//! the clock ticks of `/proc/<pid>/stat`; 35 bits of them pass in eleven years), so another process with the same id is not mistaken for
+//! the clock ticks of `/proc/<pid>/stat`; 34 bits of them pass in five years), so another process with the same id is not mistaken for
 //! the owner. A death is proved, never assumed from time that passed: no such process, another process under the id, or a pidfd that says
 //! it has ended, collected or not. What can't be found out counts as alive.
 //!
@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
-use super::mutex::{OWNERLESS, WAITERS};
+use super::mutex::{OWNERLESS, UNTOLD, WAITERS};
 use crate::process::identity::Identity;
 
 const SALT_SHIFT: u32 = 1;
@@ -25,10 +25,10 @@ pub(super) const SALT_MASK: u64 = (1 << 6) - 1;
 const PID_SHIFT: u32 = 7;
 const PID_MASK: u64 = (1 << 22) - 1;
 const START_SHIFT: u32 = 29;
-const START_MASK: u64 = (1 << 35) - 1;
+const START_MASK: u64 = (1 << 34) - 1;
 /// The start time of a process that could not find out its own: such an owner is dead when its process id is.
 const START_UNKNOWN: u64 = START_MASK;
-const OWNER_MASK: u64 = !(WAITERS | (SALT_MASK << SALT_SHIFT));
+const OWNER_MASK: u64 = !(UNTOLD | WAITERS | (SALT_MASK << SALT_SHIFT));
 const PAGE_SIZE: usize = 4096;
 
 /// The word that names this process, on a page that the kernel empties in a forked child.
@@ -162,7 +162,7 @@ mod tests {
         prepare().unwrap();
         let word = current();
         assert!(is_current(word) && !is_dead(word));
-        assert!(is_current(salted(word, 63) | WAITERS));
+        assert!(is_current(salted(word, 63) | WAITERS | UNTOLD));
         let parent = Identity::of(std::os::unix::process::parent_id()).unwrap();
         assert!(!is_dead(name(parent)), "the process that started this one");
         let earlier = owner_word(parent.pid(), parent.start_time() - 1);

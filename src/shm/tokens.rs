@@ -11,22 +11,31 @@
 //!
 //! The first value of `late` leaves out a number: the one that the holder which lost the lock first may be about to store.
 //!
-//! A death that is found out by somebody who has no guard to tell it with is written down, for the next guard:
+//! # Who is told of a death
 //!
-//! | `untold` | who leaves it, and how |
-//! |---|---|
-//! | 0 | who took the lock from a dead holder, or released a dead holder's lock: a store of 1, while the lock names it |
-//! | 1 | who has counted its holding, and has a guard: a swap for 0, and the guard tells |
+//! The lock word itself says that a death is untold, as [`UNTOLD`], and keeps saying so until there is a guard to tell it:
 //!
-//! Whoever is killed between two of these steps holds the lock, so the next one takes it from a dead holder again. Who is late writes 1 for a
-//! death that may be told twice, and never takes away what nobody was told. One way is left: a release by somebody else may take the lock from
-//! who has just taken it from the dead, before that one has written anything; then it is a later guard that is told, and not the next.
+//! | step | lock word before | after |
+//! |---|---|---|
+//! | somebody takes it from a dead holder | the dead | itself + `U` |
+//! | it goes on under a name that no other holding has | itself + `U` | itself, salted, + `U` |
+//! | it is counted, and the last step makes its guard, which tells | itself, salted, + `U` | itself, salted |
+//! | somebody else releases it | any holder | the releaser + `U` |
+//! | the releaser has found out that the holder died, or that its word had `U`; or not | the releaser + `U` | `U`; or 0 |
+//! | somebody takes it when it is free | `U` | itself + `U`, and on as above |
+//!
+//! Each step is one exchange of that one word. Whoever loses the lock between two of them fails at the next and has no guard, and the word that
+//! was taken from it had `U`, so the next one is told; whoever is killed holds the lock, and is found dead. So a death is told to the first
+//! guard there is after it, and to no other. Where two release one holding at the same time the second can't know yet what the first would
+//! have found out, and the next guard is told though perhaps nobody died: what the lock protects may be half changed all the same.
 //!
 //! Orderings: `late` is first written before the lock is given back with `Release`, so whoever takes it afterwards, with `Acquire`, sees it.
+//! Who goes on under another name takes the lock anew, with `Acquire`, and only then looks at `late`: if its word is by then that of a later
+//! holding of its process, from which it now has taken the lock, it is counted as one.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::mutex::{self, FREE, Hold, OWNERLESS, WAITERS};
+use super::mutex::{self, FREE, Hold, OWNERLESS, UNTOLD, WAITERS};
 use super::owner::{self, SALT_MASK};
 use super::word::Word;
 
@@ -42,26 +51,24 @@ pub(super) struct Words<W> {
     tokens: W,
     late: W,
     salts: W,
-    untold: W,
 }
 
 impl<W: Word> Words<W> {
     /// A free lock of these words, which are all zero.
     #[cfg(test)]
-    pub(super) fn of([lock, tokens, late, salts, untold]: [W; 5]) -> Self {
+    pub(super) fn of([lock, tokens, late, salts]: [W; 4]) -> Self {
         Self {
             lock,
             tokens,
             late,
             salts,
-            untold,
         }
     }
 
     /// A free lock that nobody ever held.
     pub(super) fn initialise(&self) {
         self.lock.store(FREE, Relaxed);
-        for word in [&self.tokens, &self.late, &self.salts, &self.untold] {
+        for word in [&self.tokens, &self.late, &self.salts] {
             word.store(0, Relaxed);
         }
     }
@@ -80,25 +87,29 @@ impl<W: Word> Words<W> {
     #[inline]
     pub(super) fn count(&self, hold: Hold, owner: u64) -> Option<(Hold, u64)> {
         if hold.abandoned() {
-            self.remember();
+            return self.count_abandoned(hold, owner);
         }
-        let (hold, token) = if self.late.load(Relaxed) == 0 {
-            let token = self.tokens.load(Relaxed).wrapping_add(1);
-            self.tokens.store(token, Relaxed);
-            (hold, token)
-        } else {
-            self.count_late(hold, owner)?
-        };
-        let told = self.untold.load(Relaxed) != 0 && self.untold.swap(0, Relaxed) != 0;
-        Some((hold.told(hold.abandoned() || told), token))
+        self.count_alone(hold, owner)
     }
 
-    /// Has the next guard tell of a death.
-    #[cold]
-    fn remember(&self) {
-        if !seeded!("shm_death_forgotten") {
-            self.untold.store(1, Relaxed);
+    #[inline]
+    fn count_alone(&self, hold: Hold, owner: u64) -> Option<(Hold, u64)> {
+        if self.late.load(Relaxed) == 0 {
+            let token = self.tokens.load(Relaxed).wrapping_add(1);
+            self.tokens.store(token, Relaxed);
+            Some((hold, token))
+        } else {
+            self.count_late(hold, owner)
         }
+    }
+
+    #[cold]
+    fn count_abandoned(&self, hold: Hold, owner: u64) -> Option<(Hold, u64)> {
+        // Until the last step the word says that the death is untold. No other holding looks like this one, so that step tells it once.
+        let hold = mutex::rename(&self.lock, hold, self.salted(owner) | UNTOLD)?;
+        let (hold, token) = self.count_alone(hold, owner)?;
+        let hold = mutex::rename(&self.lock, hold, hold.word() & !(UNTOLD | WAITERS))?;
+        Some((hold, token))
     }
 
     #[cold]
@@ -118,7 +129,7 @@ impl<W: Word> Words<W> {
     pub(super) fn release(&self, owner: u64, is_dead: impl Fn(u64) -> bool, wake: impl Fn(&W)) -> bool {
         for _ in 0..LOOKS {
             let seen = self.lock.load(Acquire);
-            if seen == FREE {
+            if mutex::is_free(seen) {
                 return false;
             }
             if seen & !WAITERS == OWNERLESS {
@@ -133,10 +144,12 @@ impl<W: Word> Words<W> {
             if let Some(hold) = mutex::take_away(&self.lock, seen, self.salted(owner)) {
                 self.expect_late_holders();
                 // Looked at only now: who was alive when it was about to lose the lock may have died holding it.
-                if is_dead(seen) {
-                    self.remember();
+                let untold = (seen & UNTOLD != 0 || is_dead(seen)) && !cfg!(canary = "shm_death_forgotten");
+                if untold {
+                    mutex::give_back_untold(&self.lock, hold, wake);
+                } else {
+                    mutex::give_back(&self.lock, hold, wake);
                 }
-                mutex::give_back(&self.lock, hold, wake);
                 return true;
             }
         }
