@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use byproxy_proto::frame::DOORBELL;
+use parking_lot::Mutex;
 
 use super::looks::{Eagerness, Looked, Looks};
 use super::processor;
@@ -44,6 +45,8 @@ pub(crate) struct Connected {
     eagerness: Eagerness,
     /// How long one look for a reply may take, in nanoseconds.
     patience: AtomicU64,
+    /// What came over the socket while this side waited for room in the ring: whoever reads next has it.
+    words: Mutex<Vec<u8>>,
     /// This side has ended the connection.
     closed: AtomicBool,
 }
@@ -149,6 +152,7 @@ impl Connected {
             on_ring: AtomicBool::new(false),
             eagerness: Eagerness::default(),
             patience: AtomicU64::new(u64::MAX),
+            words: Mutex::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -223,8 +227,8 @@ impl Connected {
     fn send_on(&self, ring: &ClientEnd, outcome: io::Result<usize>, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
         match self.send_to_ring(ring, outcome, bytes, sent) {
             // The server has closed the ring. It was idle, or the session has ended: then the socket says so, but not after a part of a
-            // frame, whose rest would be taken for frames.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe && *sent == 0 => {
+            // frame, whose rest would be taken for frames; nor if something lies in the ring, which is why.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe && *sent == 0 && !ring.has_replies() => {
                 self.on_ring.store(false, Ordering::Relaxed);
                 self.socket.send(bytes, sent)
             }
@@ -328,10 +332,17 @@ impl Connected {
                     }
                     if looks.again(&self.eagerness, YIELDS) == Looked::Enough && ring.park_writer() {
                         slept_first.get_or_insert_with(Instant::now);
-                        let slept = self.sleep(&mut Vec::new());
+                        let mut words = Vec::new();
+                        let slept = self.sleep(&mut words);
                         ring.unpark();
-                        if slept? == Woken::End {
-                            return Err(ErrorKind::ConnectionReset.into());
+                        match slept? {
+                            Woken::Bell => {}
+                            // Amid a call there is nothing to be said but why nothing more of it is taken.
+                            Woken::Words => {
+                                *self.words.lock() = words;
+                                return Err(ErrorKind::ConnectionReset.into());
+                            }
+                            Woken::End => return Err(ErrorKind::ConnectionReset.into()),
                         }
                     }
                 }
@@ -425,6 +436,10 @@ impl Connected {
     #[cold]
     fn sleep(&self, words: &mut Vec<u8>) -> io::Result<Woken> {
         let before = words.len();
+        words.append(&mut self.words.lock());
+        if words.len() > before {
+            return Ok(Woken::Words);
+        }
         if self.socket.receive(words, BELLS_BYTES)? == 0 {
             return Ok(Woken::End);
         }

@@ -147,3 +147,36 @@ fn a_client_leaves_the_processor_of_its_worker_to_it() {
         assert!(moves >= WAITS / MOVE_EVERY - 1, "{moves} moves");
     }
 }
+
+/// Cause: who waited for room in the ring took whatever came over the socket for a call, and waited on until the connection ended. Symptom: a
+/// server that said why it ends the session had said it in vain.
+#[test]
+fn what_is_said_to_one_who_waits_for_room_is_heard() {
+    let (server, client) = connection();
+    let frame = vec![7; 100_000];
+    let mut sent = client.send_now(&frame).unwrap();
+    server
+        .socket
+        .send_now(&[&DOORBELL, b"words".as_slice()].concat())
+        .unwrap();
+    server.close();
+    let error = client.send(&frame, &mut sent).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    let mut words = Vec::new();
+    client.receive(&mut words, 64).unwrap();
+    assert_eq!(words, b"words");
+    assert_eq!(client.receive(&mut words, 64).unwrap_or(0), 0, "once");
+}
+
+/// Cause: a client that found its ring closed went over to the socket, where it looked for the reason as well. Symptom: what the server had
+/// written in the ring before it ended the session was never read.
+#[test]
+fn what_lies_in_a_closed_ring_is_still_read() {
+    let (server, client) = connection();
+    server.send_to_ring(b"words").unwrap();
+    server.close();
+    assert!(client.send(b"call", &mut 0).is_err());
+    let mut words = Vec::new();
+    client.receive(&mut words, 64).unwrap();
+    assert_eq!(words, b"words");
+}
