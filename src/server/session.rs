@@ -134,13 +134,9 @@ impl Driver {
             let mut inbound = lane.inbound.lock();
             // Once more: a ring that was being made meanwhile was not there to be closed. From here on none is made.
             lane.wire.close_reading();
-            if !seeded!("skip_drain") {
-                self.take_frames(lane, &mut inbound, Source::Socket, Mode::Drain, scratch);
-                // Its first call in the ring may be the one that nobody has looked at.
-                if lane.had_ring() {
-                    self.take_frames(lane, &mut inbound, Source::Ring, Mode::Drain, scratch);
-                }
-                self.settle_lane(lane, session.id, &mut scratch.frame, &mut scratch.out);
+            // By itself: a session whose last words bring about a panic must still end, and give back what it holds.
+            if !cfg!(canary = "skip_drain") && !self.guarded(|| self.drain(session, lane, &mut inbound, scratch)) {
+                self.save(scratch);
             }
             self.retire(lane, &mut inbound);
         }
@@ -150,6 +146,16 @@ impl Driver {
         let Scratch { out, frame, .. } = scratch;
         self.engine.handle_session_end(self.timer.now(), session.id, out);
         self.deliver(out, frame);
+    }
+
+    /// Takes what a session's client wrote to a lane before its end.
+    fn drain(&self, session: &Session, lane: &Arc<Connection>, inbound: &mut Inbound, scratch: &mut Scratch) {
+        self.take_frames(lane, inbound, Source::Socket, Mode::Drain, scratch);
+        // Its first call in the ring may be the one that nobody has looked at.
+        if lane.had_ring() {
+            self.take_frames(lane, inbound, Source::Ring, Mode::Drain, scratch);
+        }
+        self.settle_lane(lane, session.id, &mut scratch.frame, &mut scratch.out);
     }
 
     /// Takes a connection out of everything and closes it. What was sent before can still be read by its peer.

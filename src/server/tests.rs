@@ -12,7 +12,7 @@ use byproxy_proto::value::{Kind, Limits as ValueLimits, Raw, Value, to_vec};
 use serde::Serialize;
 
 use super::Limits;
-use super::driver::Scratch;
+use super::driver::{PANIC_RESULT, Scratch};
 use super::memory::MemoryServer;
 use crate::engine::{PANIC_AROUND, Settings};
 use crate::transport::{Stream, memory};
@@ -393,6 +393,81 @@ fn a_panic_in_a_visit_leaves_nothing_half_done() {
     );
     assert!(client.control.is_closed(), "a session whose end was decided goes on");
     assert_eq!(driver.stats().panics, 1);
+}
+
+/// A client whose call waits for an item of the queue.
+fn getter(server: &MemoryServer, queue: &str) -> Client {
+    let mut getter = Client::open(server);
+    let queue = getter.open_named(queue);
+    let get = getter.frame(Operation::QueueGet, queue, (FOREVER,));
+    getter.lane.send(&get);
+    getter
+}
+
+/// Cause: the answers that one call brought about for others were lost with the first that could not be delivered. Symptom: the others waited
+/// for ever, and the session that was ended was that of the call.
+#[test]
+fn a_panic_while_an_answer_is_delivered_ends_its_session_and_no_other() {
+    let server = server();
+    let mut putter = Client::open(&server);
+    let queue = putter.create(Kind::QUEUE, "queue");
+    let [mut bad, mut good] = [(); 2].map(|()| getter(&server, "queue"));
+    let items = [PANIC_RESULT, "item"];
+    assert_eq!(
+        putter.call(Operation::QueuePutMany, queue, (items, FOREVER)).0,
+        Value::from(2)
+    );
+    assert_eq!(good.reply().0, Value::from("item"));
+    assert!(bad.lane.is_closed() && bad.control.is_closed());
+    let left = putter.call(Operation::QueueQsize, queue, NOTHING).0;
+    assert_eq!(left, Value::from(1), "the item that could not be delivered");
+    assert_eq!(server.driver().stats().panics, 1);
+}
+
+/// The first call of a batch puts an item, and a panic comes around the second.
+fn put_and_panic(client: &mut Client, queue: u64) -> Vec<u8> {
+    let calls = ["item", PANIC_AROUND].map(|item| {
+        let arguments = to_vec(&(item, 0), &ValueLimits::default()).unwrap();
+        let operation = Value::from(Operation::QueuePut as u16);
+        [operation, Value::from(queue), Value::Bytes(arguments)]
+    });
+    client.frame(Operation::Batch, 0, (Value::List(calls.concat()),))
+}
+
+/// Cause: with the buffers of a visit that had panicked went what the engine had put out. Symptom: a call that the visit had satisfied, and
+/// that the engine therefore knew as answered, was never answered.
+#[test]
+fn a_panic_in_a_call_keeps_no_answer_from_others() {
+    let server = server();
+    let mut putter = Client::open(&server);
+    let queue = putter.create(Kind::QUEUE, "queue");
+    let mut getter = getter(&server, "queue");
+    let batch = put_and_panic(&mut putter, queue);
+    putter.lane.send(&batch);
+    assert_eq!(getter.reply().0, Value::from("item"));
+    assert!(putter.lane.is_closed() && putter.control.is_closed());
+}
+
+/// Cause: what a client had written last was taken by the very steps that end its session. Symptom: with a panic over it these ended too,
+/// and the locks of the dead were held for ever.
+#[test]
+fn a_panic_over_last_words_keeps_no_session_from_its_end() {
+    let server = server();
+    let mut other = Client::open(&server);
+    let lock = other.create(Kind::LOCK, "lock");
+    let queue = other.create(Kind::QUEUE, "queue");
+    let mut client = Client::open(&server);
+    client.open_named("lock");
+    client.open_named("queue");
+    client.call(Operation::LockAcquire, lock, (1, FOREVER));
+    let batch = put_and_panic(&mut client, queue);
+    client.lane.memory().push(&batch);
+    client.control.memory().hang_up();
+    client.control.memory().attend();
+    let taken = other.call(Operation::LockAcquire, lock, (1, FOREVER)).0;
+    assert!(taken.to_string().contains("True"), "told of the death: {taken}");
+    assert!(client.lane.is_closed());
+    assert_eq!(server.driver().stats().sessions, 1);
 }
 
 #[test]

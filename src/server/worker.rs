@@ -185,8 +185,8 @@ impl Driver {
         self.visit(scratch, work, || self.lose(connection));
     }
 
-    /// Does something, and settles. A panic in it is a fault of ours that must not take the server down: what it left half done in the
-    /// buffers goes, then comes what there is to mend, and then what it would have settled.
+    /// Does something, and settles. A panic in it is a fault of ours that must not take the server down: after what is
+    /// [saved](Self::save) comes what there is to mend, and then what it would have settled.
     #[inline]
     pub(super) fn visit(&self, scratch: &mut Scratch, work: impl FnOnce(&mut Scratch), mend: impl FnOnce()) {
         let sound = self.guarded(|| {
@@ -194,7 +194,7 @@ impl Driver {
             self.settle(scratch);
         });
         if !sound {
-            *scratch = Scratch::default();
+            self.save(scratch);
             self.guarded(|| {
                 mend();
                 self.settle(scratch);
@@ -202,9 +202,17 @@ impl Driver {
         }
     }
 
+    /// After a panic: what it left half done in the buffers goes, but not what the engine had put out by then. Those are the answers to calls
+    /// of others, who would wait for ever, and jobs that have an object's contents with them.
+    #[cold]
+    pub(super) fn save(&self, scratch: &mut Scratch) {
+        let mut out = std::mem::take(scratch).out;
+        self.guarded(|| self.deliver(&mut out, &mut scratch.frame));
+    }
+
     /// Whether something ran without a panic.
     #[inline]
-    fn guarded(&self, visit: impl FnOnce()) -> bool {
+    pub(super) fn guarded(&self, visit: impl FnOnce()) -> bool {
         let sound = catch_unwind(AssertUnwindSafe(visit)).is_ok();
         if !sound {
             self.counters.panics.fetch_add(1, Ordering::Relaxed);
