@@ -5,6 +5,10 @@
 //! again for a moment, since most calls are short, then opens another after all (the others may stand behind a long operation), and at
 //! the bound waits for one to be returned. A server that has no place for one more is left alone for a while. Calls that wait never share:
 //! each has its own, and beyond the bound is refused.
+//!
+//! Who sleeps is woken in order, but finds nothing if others were faster, and they nearly always are: they are awake. So every now and then a
+//! lane that is returned is reserved for the sleeper that comes next. At each return that would be fair and slow, for the lane would lie idle until
+//! the sleeper runs.
 
 use std::ops::Deref;
 use std::time::{Duration, Instant};
@@ -22,6 +26,8 @@ use crate::error::{Error, Result};
 const LOOKS: usize = 32;
 /// How long after a refusal no more lanes are asked for where there are some to share.
 const REFUSED_PAUSE: Duration = Duration::from_millis(500);
+/// How often a lane is reserved for a thread that sleeps.
+const TURN_EVERY: Duration = Duration::from_millis(1);
 /// How many lanes of calls that wait are kept beside the first; more are closed when they are returned.
 const IDLE_WAIT_LANES_MAX: usize = 64;
 
@@ -92,6 +98,9 @@ struct State {
     refused_until: Option<Instant>,
     /// How many threads wait for one.
     waiting: usize,
+    /// One that is for a thread which has slept, and when the next may be.
+    reserved: Option<Box<Lane>>,
+    next_turn: Option<Instant>,
     /// One of them has been woken and has not run yet: it takes a lane that is free then, and wakes the next if there are more.
     woken: bool,
     closed: bool,
@@ -150,6 +159,12 @@ impl Pool {
         })
     }
 
+    /// How many threads wait for a lane.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.state.lock().waiting
+    }
+
     fn other<'a>(&'a self, remote: &'a Remote, lane: Box<Lane>) -> Taken<'a> {
         Taken::Other(Other {
             remote,
@@ -163,8 +178,10 @@ impl Pool {
         let free = {
             let mut state = self.state.lock();
             state.closed = true;
-            state.open -= state.free.len() + usize::from(self.first.close());
-            std::mem::take(&mut state.free)
+            let mut free = std::mem::take(&mut state.free);
+            free.extend(state.reserved.take());
+            state.open -= free.len() + usize::from(self.first.close());
+            free
         };
         drop(free);
         self.returned.notify_all();
@@ -173,8 +190,13 @@ impl Pool {
     #[cold]
     fn take_slowly<'a>(&'a self, remote: &'a Remote, wait: Wait) -> Result<Taken<'a>> {
         let mut looks = if self.sharing == Sharing::Exclusive { 0 } else { LOOKS };
+        let mut slept = false;
         loop {
             let mut state = self.state.lock();
+            if slept && let Some(lane) = state.reserved.take() {
+                self.mind_waiting(state);
+                return Ok(self.other(remote, lane));
+            }
             if let Some(lane) = self.first(remote) {
                 self.mind_waiting(state);
                 return Ok(Taken::First(lane));
@@ -212,6 +234,7 @@ impl Pool {
                 return Err(Error::Fault(Fault::new(FaultCode::TooMany, message)));
             } else if self.first.want() {
                 self.await_return(&mut state);
+                slept = true;
             }
         }
     }
@@ -311,12 +334,33 @@ impl Pool {
             }
             return;
         }
+        if state.is_sleepers_turn() {
+            state.reserved = Some(lane);
+            if !std::mem::replace(&mut state.woken, true) {
+                drop(state);
+                self.returned.notify_one();
+            }
+            return;
+        }
         state.free.push(lane);
         self.mind_waiting(state);
     }
 }
 
 impl State {
+    /// Whether a lane that is returned is reserved for a thread that sleeps. Each of those that are counted looks for it as it wakes.
+    fn is_sleepers_turn(&mut self) -> bool {
+        if self.waiting == 0 || self.reserved.is_some() {
+            return false;
+        }
+        let now = Instant::now();
+        let turn = self.next_turn.is_none_or(|next| next <= now);
+        if turn {
+            self.next_turn = Some(now + TURN_EVERY);
+        }
+        turn
+    }
+
     /// Whether one more may be asked for.
     fn may_open(&self) -> bool {
         self.open < self.max && self.refused_until.is_none_or(|until| until <= Instant::now())

@@ -3,6 +3,7 @@
 mod forks;
 mod odd_rings;
 mod odd_servers;
+mod turns;
 
 use std::thread::JoinHandle;
 
