@@ -199,6 +199,10 @@ fn visit(driver: &Driver, connection: &Arc<Connection>, ring: &ServerEnd, scratc
 fn park(driver: &Driver, connection: &Arc<Connection>) -> bool {
     let parked = connection.ring().is_none_or(|ring| connection.park(ring));
     if parked {
+        // Where the worker runs is said only in rings that it scans: here nobody would say that it has moved.
+        if let Some(ring) = connection.ring() {
+            ring.runs_on(None);
+        }
         connection.scanned.store(false, Ordering::Release);
         driver.rest_later(connection);
     }

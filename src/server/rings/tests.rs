@@ -468,6 +468,7 @@ fn a_ring_without_calls_is_parked_alone_while_another_is_never_empty() {
         client.turn(&mut server);
         rings.add(&client.lane);
     }
+    idle.lane.ring().unwrap().runs_on(Some(1));
     let scans = (1..=2 * SCANS_IN_VAIN).find(|_| {
         call_while_scanned(&mut busy, &mut server, &mut rings);
         !idle.lane.scanned.load(Ordering::Relaxed)
@@ -476,6 +477,7 @@ fn a_ring_without_calls_is_parked_alone_while_another_is_never_empty() {
     assert!(busy.lane.scanned.load(Ordering::Relaxed));
     call_while_scanned(&mut busy, &mut server, &mut rings);
     assert_eq!(rings.scanned.len(), 1);
+    assert_eq!(idle.connected().processor(), None, "it is not told any more");
     // The other's client calls by the socket from here on.
     idle.send(Operation::Ping, 0, NOTHING);
     let socket = idle.lane.wire.descriptor().unwrap();
