@@ -87,18 +87,19 @@ impl Segment {
 
     /// The segment of a descriptor that another process sent.
     pub(super) fn open(descriptor: BorrowedFd<'_>) -> io::Result<Arc<Self>> {
-        let (file_id, size) = identify(&descriptor)?;
-        let mut mapped = MAPPED.lock();
-        let mapped = mapped.get_or_insert_default();
-        if let Some(segment) = mapped.get(&file_id).and_then(Weak::upgrade) {
-            return Ok(segment);
-        }
         let seals = fcntl_get_seals(descriptor)?;
         if !seals.contains(SealFlags::SHRINK) && !seeded!("shm_unsealed") {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "shared memory whose size is not sealed",
             ));
+        }
+        // Only now: what its size was before it was sealed says nothing.
+        let (file_id, size) = identify(&descriptor)?;
+        let mut mapped = MAPPED.lock();
+        let mapped = mapped.get_or_insert_default();
+        if let Some(segment) = mapped.get(&file_id).and_then(Weak::upgrade) {
+            return Ok(segment);
         }
         let segment = Arc::new(Self::map(descriptor.try_clone_to_owned()?, file_id, size)?);
         mapped.insert(file_id, Arc::downgrade(&segment));
@@ -249,6 +250,28 @@ mod tests {
         assert!(segment.address(PAGE_SIZE - 8, 8).is_some());
         assert!(segment.address(PAGE_SIZE - 8, 9).is_none());
         assert!(segment.address(usize::MAX, 2).is_none());
+    }
+
+    /// Cause: the size was asked for before the seal. Symptom: a peer that made its memory smaller between the two, and sealed it then, had others
+    /// map more than there is, and crash at the first touch of it.
+    #[test]
+    fn what_is_mapped_is_no_more_than_was_sealed() {
+        for round in 0..500 {
+            let memory = create_memfd().unwrap();
+            ftruncate(&memory, 8 * PAGE_SIZE as u64).unwrap();
+            let go = std::sync::Barrier::new(2);
+            let opened = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    go.wait();
+                    (0..round % 100).for_each(|_| std::hint::spin_loop());
+                    ftruncate(&memory, PAGE_SIZE as u64).unwrap();
+                    fcntl_add_seals(&memory, SealFlags::SHRINK).unwrap();
+                });
+                go.wait();
+                std::iter::repeat_with(|| Segment::open(memory.as_fd())).find_map(Result::ok)
+            });
+            assert_eq!(opened.map(|segment| segment.size()), Some(PAGE_SIZE));
+        }
     }
 
     #[test]
