@@ -55,7 +55,11 @@ unsafe impl Sync for Block {}
 impl Block {
     /// A new block of at least `size` bytes. What is in it is left over; the caller writes every byte it will read.
     pub(super) fn new(size: usize) -> io::Result<Arc<Self>> {
-        let size = size.checked_next_multiple_of(LINE).ok_or(io::ErrorKind::OutOfMemory)?;
+        // An array without elements has a place as well.
+        let size = size
+            .max(1)
+            .checked_next_multiple_of(LINE)
+            .ok_or(io::ErrorKind::OutOfMemory)?;
         if size > SMALL_MAX {
             return Self::at(Segment::create(size)?, 0, size, false);
         }

@@ -212,6 +212,8 @@ fn an_array_has_ends_and_no_more() {
     assert_eq!(array.to_vec(), [7, 80, 9]);
     let empty = Array::<u8>::new(&[]).unwrap();
     assert!(empty.is_empty() && empty.get(0).is_err() && empty.lock().is_empty());
+    let empty = RawArray::<u8>::new(&[]).unwrap();
+    assert!(empty.is_empty() && empty.get(0).is_err() && empty.to_vec().is_empty());
     assert_eq!(format!("{array:?}"), "Array([7, 80, 9])");
 }
 
