@@ -22,7 +22,12 @@ pub(crate) struct ServerEnd {
     answers: AtomicBool,
     /// The client may write.
     open: AtomicBool,
+    /// Where requests ended when the ring was closed; what is written behind that is nowhere. No end before that.
+    end: AtomicU64,
 }
+
+/// In [`ServerEnd::end`]: the ring is not closed.
+const NO_END: u64 = u64::MAX;
 
 /// What a client has done with what was delivered to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,7 @@ impl ServerEnd {
             client_read: AtomicU64::new(0),
             answers: AtomicBool::new(false),
             open: AtomicBool::new(true),
+            end: AtomicU64::new(NO_END),
         })
     }
 
@@ -87,7 +93,7 @@ impl ServerEnd {
     #[inline]
     pub(crate) fn receive(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         let mut read = self.read.load(Ordering::Relaxed);
-        let tail = self.tail();
+        let tail = self.tail().min(self.end.load(Ordering::Relaxed));
         if tail == read {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -237,8 +243,12 @@ impl ServerEnd {
     /// The client publishes nothing and takes nothing from here on; what it did before stands, and its requests can still be read.
     pub(crate) fn close(&self) {
         self.open.store(false, Ordering::Relaxed);
-        words::close(&self.layout().requests.tail.0.index);
-        if !seeded!("ring_close_keeps_index") {
+        let end = words::close(&self.layout().requests.tail.0.index) & !CLOSED;
+        // The first time counts: a client that breaks the rules can move its index on all the same.
+        let _ = self
+            .end
+            .compare_exchange(NO_END, end, Ordering::Relaxed, Ordering::Relaxed);
+        if !cfg!(canary = "ring_close_keeps_index") {
             words::close(&self.layout().replies.head.0);
         }
     }
@@ -272,6 +282,7 @@ impl ServerEnd {
     /// Opens a ring that was retired. The client waits for the answer to asking for this, and does not touch the ring.
     pub(crate) fn reopen(&self) {
         let read = self.read.load(Ordering::Relaxed);
+        self.end.store(NO_END, Ordering::Relaxed);
         self.layout().requests.tail.0.index.store(read, Ordering::Release);
         self.open.store(true, Ordering::Relaxed);
     }

@@ -301,6 +301,31 @@ fn what_was_published_before_the_end_can_be_read_after_it() {
     assert_eq!(bytes, b"last words");
 }
 
+/// Cause: a closed ring was read as far as the client's index said, which a client that breaks the rules moves on all the same. Symptom: whoever
+/// went on writing kept the worker that ended its session, and drained its ring, for as long as it liked.
+#[test]
+fn what_a_scribbler_writes_after_the_end_is_not_read() {
+    let (server, client) = pair();
+    client.send(b"before").unwrap();
+    server.close();
+    let scribble = |bytes: &[u8]| {
+        let tail = &server.memory.layout().requests.tail.0.index;
+        let at = tail.load(Relaxed) & !words::CLOSED;
+        let (_, end) = server.memory.requests().write(at, at + CAPACITY, bytes).unwrap();
+        tail.store(end, Relaxed);
+    };
+    scribble(b"after");
+    server.close();
+    let mut received = Vec::new();
+    assert_eq!(server.receive(&mut received, 100).unwrap(), 6);
+    assert_eq!(received, b"before");
+    for _ in 0..3 {
+        scribble(b"after");
+        server.close();
+        assert_eq!(kind(server.receive(&mut received, 100)), ErrorKind::WouldBlock);
+    }
+}
+
 #[test]
 fn an_idle_ring_gives_its_pages_back_and_can_be_used_again() {
     let (server, client) = pair();
