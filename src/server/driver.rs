@@ -329,7 +329,7 @@ impl Driver {
         match output {
             Output::Reply { to, reply } => self.reply(to, reply.as_ref(), frame),
             Output::Job(job) => {
-                let submitted = if cfg!(canary = "jobs_run_at_once") {
+                let submitted = if seeded!("jobs_run_at_once") {
                     Err(Box::new(job))
                 } else {
                     self.helpers.submit(job)

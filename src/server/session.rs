@@ -135,7 +135,7 @@ impl Driver {
             // Once more: a ring that was being made meanwhile was not there to be closed. From here on none is made.
             lane.wire.close_reading();
             // By itself: a session whose last words bring about a panic must still end, and give back what it holds.
-            if !cfg!(canary = "skip_drain") && !self.guarded(|| self.drain(session, lane, &mut inbound, scratch)) {
+            if !seeded!("skip_drain") && !self.guarded(|| self.drain(session, lane, &mut inbound, scratch)) {
                 self.save(scratch);
             }
             self.retire(lane, &mut inbound);

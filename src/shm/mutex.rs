@@ -210,7 +210,7 @@ fn take_over<W: Word>(word: &W, dead: u64, holder: u64) -> Option<Hold> {
     if seeded!("shm_dead_kept") {
         return None;
     }
-    let told = !cfg!(canary = "shm_death_untold");
+    let told = !seeded!("shm_death_untold");
     exchange(word, dead, holder | UNTOLD | (dead & WAITERS), told)
 }
 
@@ -234,7 +234,7 @@ pub(super) fn give_back_untold<W: Word>(word: &W, hold: Hold, wake: impl FnOnce(
 #[inline]
 fn give_back_as<W: Word>(word: &W, hold: Hold, free: u64, wake: impl FnOnce(&W)) -> bool {
     replace(word, hold, Release, |_| free).is_some_and(|left| {
-        if left & WAITERS != 0 && !cfg!(canary = "shm_sleepers_forgotten") {
+        if left & WAITERS != 0 && !seeded!("shm_sleepers_forgotten") {
             wake(word);
         }
         true

@@ -144,7 +144,7 @@ impl<W: Word> Words<W> {
             if let Some(hold) = mutex::take_away(&self.lock, seen, self.salted(owner)) {
                 self.expect_late_holders();
                 // Looked at only now: who was alive when it was about to lose the lock may have died holding it.
-                let untold = (seen & UNTOLD != 0 || is_dead(seen)) && !cfg!(canary = "shm_death_forgotten");
+                let untold = (seen & UNTOLD != 0 || is_dead(seen)) && !seeded!("shm_death_forgotten");
                 if untold {
                     mutex::give_back_untold(&self.lock, hold, wake);
                 } else {

@@ -248,7 +248,7 @@ impl ServerEnd {
         let _ = self
             .end
             .compare_exchange(NO_END, end, Ordering::Relaxed, Ordering::Relaxed);
-        if !cfg!(canary = "ring_close_keeps_index") {
+        if !seeded!("ring_close_keeps_index") {
             words::close(&self.layout().replies.head.0);
         }
     }
