@@ -183,7 +183,8 @@ macro_rules! operations {
             /// assert!(changing.clone().any(|&operation| operation == Operation::ListAppend));
             /// assert!(changing.clone().all(|&operation| operation != Operation::ListGet));
             /// ```
-            #[inline]
+            // One look into a table, of which the caller wants one bit.
+            #[inline(always)]
             pub const fn properties(self) -> Properties {
                 Properties::of(match self { $($( Operation::$variant => 0 $( | Properties::$property )*, )*)* })
             }
