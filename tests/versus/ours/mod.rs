@@ -40,7 +40,7 @@ fn manager(task: &Task) -> Result<Manager> {
 pub(crate) fn steps(task: &Task, threads: usize) -> Result<Vec<Step>> {
     let manager = manager(task)?;
     let dict: DictProxy<String, u64> = manager.dict_named("dict")?;
-    dict.update((0..ENTRIES).map(|entry| (key(entry), entry)))?;
+    dict.update((0..ENTRIES).map(|entry| (key(entry).to_owned(), entry)))?;
     let list: ListProxy<u64> = manager.list_named("list")?;
     if list.is_empty()? {
         list.extend(0..ENTRIES)?;
@@ -51,10 +51,9 @@ pub(crate) fn steps(task: &Task, threads: usize) -> Result<Vec<Step>> {
 }
 
 fn step(manager: &Manager, work: Work, dict: DictProxy<String, u64>, list: ListProxy<u64>) -> Result<Step> {
-    let keys: Vec<_> = (0..ENTRIES).map(key).collect();
     Ok(match work {
-        Work::Get => Box::new(move |i| Ok(dict.get(nth(&keys, i)).map(drop)?)),
-        Work::Insert => Box::new(move |i| Ok(dict.insert(nth(&keys, i), i).map(drop)?)),
+        Work::Get => Box::new(move |i| Ok(dict.get(key(i)).map(drop)?)),
+        Work::Insert => Box::new(move |i| Ok(dict.insert(key(i), i).map(drop)?)),
         Work::Index => Box::new(move |i| Ok(list.get(i64::try_from(i % ENTRIES)?).map(drop)?)),
         Work::Append => {
             let own = manager.list::<u64>()?;
@@ -65,7 +64,7 @@ fn step(manager: &Manager, work: Work, dict: DictProxy<String, u64>, list: ListP
             Box::new(move |i| {
                 let first = i * BATCH_CALLS;
                 let entries = first..first + BATCH_CALLS;
-                let calls: Vec<_> = entries.map(|entry| dict.calls().get(nth(&keys, entry))).collect();
+                let calls: Vec<_> = entries.map(|entry| dict.calls().get(key(entry))).collect();
                 Ok(manager.batch(calls).into_iter().try_for_each(|got| got.map(drop))?)
             })
         }
@@ -89,11 +88,4 @@ fn step(manager: &Manager, work: Work, dict: DictProxy<String, u64>, list: ListP
         }
         other => return Err(format!("{} is no step", other.name()).into()),
     })
-}
-
-fn nth(keys: &[String], i: u64) -> &str {
-    usize::try_from(i % ENTRIES)
-        .ok()
-        .and_then(|entry| keys.get(entry))
-        .map_or("", String::as_str)
 }

@@ -39,7 +39,7 @@ pub(crate) fn start(folder: &Path) -> Result<Host> {
     let host = Host::at_socket(&mut command, &path)?;
     let mut connection = Connection::open(&host.address)?;
     for entry in 0..ENTRIES {
-        connection.call(&["HSET", "dict", &key(entry), &entry.to_string()])?;
+        connection.call(&["HSET", "dict", key(entry), &entry.to_string()])?;
         connection.call(&["RPUSH", "list", &entry.to_string()])?;
     }
     Ok(host)
@@ -63,11 +63,10 @@ pub(crate) fn batch(address: &str, time: Duration) -> Result<f64> {
 
 pub(crate) fn step(task: &Task) -> Result<Step> {
     let mut connection = Connection::open(&task.address)?;
-    let keys: Vec<_> = (0..ENTRIES).map(key).collect();
     let own = format!("own-{}", std::process::id());
     Ok(match task.work {
-        Work::Get => Box::new(move |i| connection.call(&["HGET", "dict", nth(&keys, i)])),
-        Work::Insert => Box::new(move |i| connection.call(&["HSET", "dict", nth(&keys, i), &i.to_string()])),
+        Work::Get => Box::new(move |i| connection.call(&["HGET", "dict", key(i)])),
+        Work::Insert => Box::new(move |i| connection.call(&["HSET", "dict", key(i), &i.to_string()])),
         Work::Index => Box::new(move |i| connection.call(&["LINDEX", "list", &(i % ENTRIES).to_string()])),
         Work::Append => {
             connection.call(&["DEL", &own])?;
@@ -94,13 +93,6 @@ pub(crate) fn hold(task: &Task) -> Result<Box<dyn std::any::Any>> {
         connection.call(&command)?;
     }
     Ok(Box::new(connection))
-}
-
-fn nth(keys: &[String], i: u64) -> &str {
-    usize::try_from(i % ENTRIES)
-        .ok()
-        .and_then(|entry| keys.get(entry))
-        .map_or("", String::as_str)
 }
 
 /// A blocking connection that speaks RESP.
