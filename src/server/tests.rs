@@ -428,7 +428,7 @@ fn a_panic_while_an_answer_is_delivered_ends_its_session_and_no_other() {
 fn put_and_panic(client: &mut Client, queue: u64) -> Vec<u8> {
     let calls = ["item", PANIC_AROUND].map(|item| {
         let arguments = to_vec(&(item, 0), &ValueLimits::default()).unwrap();
-        let operation = Value::from(Operation::QueuePut as u16);
+        let operation = Value::from(Operation::QueuePut.code());
         [operation, Value::from(queue), Value::Bytes(arguments)]
     });
     client.frame(Operation::Batch, 0, (Value::List(calls.concat()),))
