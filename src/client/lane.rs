@@ -213,7 +213,7 @@ impl Lane {
     pub(super) fn send_now(&self, bytes: &[u8]) -> Result<usize, LaneError> {
         match self.stream.send_now(bytes) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
-            sent => sent.map_err(|error| LaneError::Unsent(closed(&error.to_string()))),
+            sent => sent.map_err(|error| self.why_unsent(&error)),
         }
     }
 

@@ -8,7 +8,7 @@
 //!
 //! Who sleeps is woken in order, but finds nothing if others were faster, and they nearly always are: they are awake. So every now and then a
 //! lane that is returned is reserved for the sleeper that comes next. At each return that would be fair and slow, for the lane would lie idle until
-//! the sleeper runs.
+//! the sleeper runs. The first lane is reserved for nobody: where it is the only one, who is awake is faster.
 
 use std::ops::Deref;
 use std::time::{Duration, Instant};
@@ -163,6 +163,18 @@ impl Pool {
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.state.lock().waiting
+    }
+
+    /// Counts a thread that waits for a lane and never wakes.
+    #[cfg(test)]
+    pub(super) fn count_sleeper(&self) {
+        self.state.lock().waiting += 1;
+    }
+
+    /// Whether a lane is reserved.
+    #[cfg(test)]
+    pub(super) fn reserves(&self) -> bool {
+        self.state.lock().reserved.is_some()
     }
 
     fn other<'a>(&'a self, remote: &'a Remote, lane: Box<Lane>) -> Taken<'a> {
@@ -350,7 +362,7 @@ impl Pool {
 impl State {
     /// Whether a lane that is returned is reserved for a thread that sleeps. Each of those that are counted looks for it as it wakes.
     fn is_sleepers_turn(&mut self) -> bool {
-        if self.waiting == 0 || self.reserved.is_some() {
+        if self.waiting == 0 || self.reserved.is_some() || seeded!("sleepers_have_no_turn") {
             return false;
         }
         let now = Instant::now();

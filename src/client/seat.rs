@@ -10,8 +10,8 @@
 //!
 //! A thread that sleeps is not forgotten, because the word it marks is the very one that is exchanged when the lane is returned: if the return
 //! comes first, the mark fails and its thread takes the lane; if the mark does, the return fails and its thread looks who sleeps. So while
-//! somebody sleeps, and no thread that was woken is on its way, the lane is `WANTED` and no other is free. A thread that was woken keeps that
-//! up: before it goes on with a lane it marks this one again, or wakes the next.
+//! somebody sleeps, and no thread that was woken is on its way, the lane is `WANTED` and no other is free, but for one that is reserved for who
+//! wakes next. A thread that was woken keeps that up: before it goes on with a lane it marks this one again, or wakes the next.
 
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;

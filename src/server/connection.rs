@@ -377,8 +377,8 @@ impl Connection {
     /// | | makes its next call (release) | sees the call (acquire) |
     /// | | | sees how far was written, and writes behind it |
     ///
-    /// A reply that is not all written shows in `unsent`, which only the caller's thread takes back; one that delivers shows in `delivers`,
-    /// and [`Self::settle`] waits for the lock. A client that does not wait for its reply spoils what it reads itself, and nothing else:
+    /// A reply that is not all written shows in `unsent`, until all of it is; one that delivers shows in `delivers`, and [`Self::settle`] waits
+    /// for the lock. A client that does not wait for its reply spoils what it reads itself, and nothing else:
     /// both threads write words that are its own.
     #[inline]
     pub(super) fn answer_in_front(&self, ring: &ServerEnd, number: u64, result: &[u8]) -> bool {
@@ -388,7 +388,7 @@ impl Connection {
     #[expect(clippy::inline_always, reason = "a small reply is a part of one straight line")]
     #[inline(always)]
     fn try_in_front(&self, ring: &ServerEnd, number: u64, result: &[u8]) -> Option<()> {
-        if self.has_unsent() || self.has_delivery() {
+        if (self.has_unsent() && !seeded!("ring_reply_overtakes")) || self.has_delivery() {
             return None;
         }
         let mut bytes = [0; DONE_ROOM_BYTES + FRONT_BYTES];

@@ -312,20 +312,33 @@ impl Driver {
     }
 
     fn deliver_all(&self, out: &mut Outputs, frame: &mut Vec<u8>) {
+        let mut more = Outputs::default();
         for output in out.drain() {
-            let session = match &output {
-                Output::Reply { to, .. } => Some(to.session),
-                Output::Job(_) | Output::Shutdown => None,
-            };
-            // Each by itself: they are for different sessions, and what is not delivered here never is.
-            if !self.guarded(|| self.deliver_one(output, frame)) {
-                give_back(frame);
-                self.lose_session(session);
+            self.deliver_apart(output, frame, &mut more);
+        }
+        // One after the other, however many follow from each other: a job that is done here may ask for the next.
+        while more.asks_more() {
+            for output in std::mem::take(&mut more).drain() {
+                self.deliver_apart(output, frame, &mut more);
             }
         }
     }
 
-    fn deliver_one(&self, output: Output, frame: &mut Vec<u8>) {
+    /// Delivers one by itself: they are for different sessions, and what is not delivered here never is.
+    fn deliver_apart(&self, output: Output, frame: &mut Vec<u8>, more: &mut Outputs) {
+        let session = match &output {
+            Output::Reply { to, .. } => Some(to.session),
+            Output::Job(_) | Output::Shutdown => None,
+        };
+        if seeded!("panic_spreads") {
+            self.deliver_one(output, frame, more);
+        } else if !self.guarded(|| self.deliver_one(output, frame, more)) {
+            give_back(frame);
+            self.lose_session(session);
+        }
+    }
+
+    fn deliver_one(&self, output: Output, frame: &mut Vec<u8>, more: &mut Outputs) {
         match output {
             Output::Reply { to, reply } => self.reply(to, reply.as_ref(), frame),
             Output::Job(job) => {
@@ -336,9 +349,9 @@ impl Driver {
                 };
                 if let Err(job) = submitted {
                     // No thread can be had: better slow than never.
-                    let mut more = Outputs::default();
-                    self.engine.handle_job_done(self.timer.now(), job.run(), &mut more);
-                    self.deliver(&mut more, frame);
+                    let mut next = Outputs::default();
+                    self.engine.handle_job_done(self.timer.now(), job.run(), &mut next);
+                    more.append(next);
                 }
             }
             Output::Shutdown => self.ending.store(true, Ordering::Release),

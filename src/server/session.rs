@@ -134,9 +134,8 @@ impl Driver {
             let mut inbound = lane.inbound.lock();
             // Once more: a ring that was being made meanwhile was not there to be closed. From here on none is made.
             lane.wire.close_reading();
-            // By itself: a session whose last words bring about a panic must still end, and give back what it holds.
-            if !seeded!("skip_drain") && !self.guarded(|| self.drain(session, lane, &mut inbound, scratch)) {
-                self.save(scratch);
+            if !seeded!("skip_drain") {
+                self.drain(session, lane, &mut inbound, scratch);
             }
             self.retire(lane, &mut inbound);
         }
@@ -148,14 +147,22 @@ impl Driver {
         self.deliver(out, frame);
     }
 
-    /// Takes what a session's client wrote to a lane before its end.
+    /// Takes what a session's client wrote to a lane before its end. Each step by itself: a session whose last words bring about a panic must
+    /// still end, and give back what it holds.
     fn drain(&self, session: &Session, lane: &Arc<Connection>, inbound: &mut Inbound, scratch: &mut Scratch) {
-        self.take_frames(lane, inbound, Source::Socket, Mode::Drain, scratch);
         // Its first call in the ring may be the one that nobody has looked at.
-        if lane.had_ring() {
-            self.take_frames(lane, inbound, Source::Ring, Mode::Drain, scratch);
+        let sources = [Some(Source::Socket), lane.had_ring().then_some(Source::Ring)];
+        for source in sources.into_iter().flatten() {
+            let taken = self.guarded(|| {
+                self.take_frames(lane, inbound, source, Mode::Drain, scratch);
+            });
+            if !taken {
+                self.save(scratch);
+            }
         }
-        self.settle_lane(lane, session.id, &mut scratch.frame, &mut scratch.out);
+        if !self.guarded(|| self.settle_lane(lane, session.id, &mut scratch.frame, &mut scratch.out)) {
+            self.save(scratch);
+        }
     }
 
     /// Takes a connection out of everything and closes it. What was sent before can still be read by its peer.

@@ -203,7 +203,9 @@ impl Driver {
     }
 
     /// After a panic: what it left half done in the buffers goes, but not what the engine had put out by then. Those are the answers to calls
-    /// of others, who would wait for ever, and jobs that have an object's contents with them.
+    /// of others, who would wait for ever, and jobs that have an object's contents with them. References that were on their way then, into an
+    /// object or out of it, are lost: nobody knows any more where they had arrived, and an object that is kept harms less than one freed
+    /// below its holder.
     #[cold]
     pub(super) fn save(&self, scratch: &mut Scratch) {
         let mut out = std::mem::take(scratch).out;

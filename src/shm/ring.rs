@@ -183,12 +183,7 @@ impl<'a> Stream<'a> {
         if bytes.is_empty() || bytes.len() > FRONT_BYTES {
             return None;
         }
-        let count = bytes.len() as u64;
-        let stop = at + WORD + whole_words(count);
-        if stop > end {
-            return None;
-        }
-        self.front.mark.store(mark(at) + count, Relaxed);
+        let stop = self.mark_front(at, end, bytes.len() as u64)?;
         store(&self.front.bytes, bytes);
         Some(stop)
     }
@@ -196,14 +191,21 @@ impl<'a> Stream<'a> {
     /// The same with a record of the first so many of these bytes, copied without asking how many they are.
     #[inline]
     fn write_whole_front(self, at: u64, end: u64, record: &[u8; FRONT_BYTES], count: u64) -> Option<u64> {
+        let stop = self.mark_front(at, end, count)?;
+        for (place, word) in self.front.bytes.iter().zip(record.as_chunks().0) {
+            place.store(u64::from_le_bytes(*word), Relaxed);
+        }
+        Some(stop)
+    }
+
+    /// Says of which record the front is going to hold so many bytes; returns where that ends. Nothing if `end` comes before.
+    #[inline]
+    fn mark_front(self, at: u64, end: u64, count: u64) -> Option<u64> {
         let stop = at + WORD + whole_words(count);
         if stop > end {
             return None;
         }
         self.front.mark.store(mark(at) + count, Relaxed);
-        for (place, word) in self.front.bytes.iter().zip(record.as_chunks().0) {
-            place.store(u64::from_le_bytes(*word), Relaxed);
-        }
         Some(stop)
     }
 

@@ -245,7 +245,8 @@ impl Connected {
                 self.call_reader(ring);
                 Ok(sent)
             }
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            // As in `send_on`.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe && !ring.has_replies() => {
                 self.on_ring.store(false, Ordering::Relaxed);
                 self.socket.send_now(bytes)
             }

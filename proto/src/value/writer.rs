@@ -305,11 +305,15 @@ mod tests {
     fn integers_of_every_length_are_what_postcard_writes() {
         for bit in 0..64 {
             for magnitude in [1_u64 << bit, (1 << bit) - 1, (1 << bit) | 1] {
-                let (mut one, mut all) = (Vec::new(), Vec::new());
-                write_magnitude_short(&mut one, true, magnitude);
-                varint(&mut all, magnitude);
                 let expected = postcard::to_allocvec(&magnitude).unwrap();
-                assert_eq!(one, [&[tag::INT, 1], expected.as_slice()].concat(), "{magnitude}");
+                for negative in [false, true] {
+                    let mut int = Vec::new();
+                    write_magnitude_short(&mut int, negative, magnitude);
+                    let head = [tag::INT, negative.into()];
+                    assert_eq!(int, [&head, expected.as_slice()].concat(), "{magnitude}");
+                }
+                let mut all = Vec::new();
+                varint(&mut all, magnitude);
                 assert_eq!(all, expected);
             }
         }

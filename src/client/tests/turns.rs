@@ -39,6 +39,21 @@ fn a_thread_that_sleeps_has_its_turn_though_others_are_awake() {
     assert!(remote.calls.take_now(&remote).is_some());
 }
 
+/// The same without asking how fast a thread wakes.
+#[test]
+fn a_lane_that_is_returned_is_not_for_who_is_awake() {
+    let served = Served::start();
+    let remote = Remote::connect(served.handle.address(), Options::default()).unwrap();
+    let [_first, other] = [(); 2].map(|()| remote.calls.take(&remote, Wait::TRY).unwrap());
+    remote.calls.count_sleeper();
+    drop(other);
+    assert!(remote.calls.reserves());
+    assert!(
+        remote.calls.take_now(&remote).is_none(),
+        "the lane went to who was awake"
+    );
+}
+
 /// A lane that is reserved when the session ends goes as well, and nobody waits for it.
 #[test]
 fn a_reserved_lane_goes_with_its_session() {
@@ -56,6 +71,7 @@ fn a_reserved_lane_goes_with_its_session() {
         }
         drop(other);
         remote.calls.close();
+        assert!(!remote.calls.reserves());
         sleeper.join().unwrap();
     });
     drop(first);

@@ -13,7 +13,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     /// Changes a key's value by a function, so that no other change comes between, and returns what the function returns.
     ///
     /// The value is read, changed here, and written back if the server still has the bytes that were read; else this starts again, so
-    /// the function may run more than once. If it panics, or this process dies, nothing has been written. Two round trips, and two more for each
+    /// the function may run more than once. If it panics, or this process dies while it runs, nothing has been written. Two round trips, and two more for each
     /// time another was faster.
     /// Python: none; `d[k] += 1` loses updates
     ///

@@ -229,8 +229,11 @@ fn a_reply_goes_behind_the_last_one_though_another_thread_wrote_that() {
         let other = {
             let (replies, written) = (Arc::clone(&replies), Arc::clone(&written));
             thread::spawn(move || {
-                written.store(1, Relaxed);
-                replies.write(0, 20);
+                replies.record.store(20, Relaxed);
+                words::post_noted(&*written, &replies.tail, 1);
+                if words::call(&replies.reader) {
+                    replies.ring(READER);
+                }
             })
         };
         assert_eq!(requests.read(0), 10);

@@ -141,8 +141,7 @@ impl ServerEnd {
     #[inline]
     fn tell(&self, written: u64) {
         self.answers.store(false, Ordering::Relaxed);
-        self.written.store(written, Ordering::Relaxed);
-        words::post(&self.layout().replies.tail.0.index, written);
+        words::post_noted(&self.written, &self.layout().replies.tail.0.index, written);
     }
 
     /// Writes all of these bytes into the front, if they fit there and it is free; returns where they end.

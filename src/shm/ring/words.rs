@@ -71,6 +71,18 @@ pub(super) fn post<W: RingWord>(index: &W, to: u64) {
     W::fence_after_seq_cst();
 }
 
+/// The same after noting it where other threads of this side look. Whoever has read what the index tells of may have this side's next
+/// bytes written by another thread, which must know where; so the note comes first.
+#[inline]
+pub(super) fn post_noted<W: RingWord>(note: &W, index: &W, to: u64) {
+    if seeded!("ring_reply_unnoted") {
+        post(index, to);
+        return note.store(to, Relaxed);
+    }
+    note.store(to, Relaxed);
+    post(index, to);
+}
+
 /// The same where nobody has to be called.
 #[inline]
 pub(super) fn advance<W: RingWord>(index: &W, to: u64) {
