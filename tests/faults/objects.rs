@@ -216,16 +216,20 @@ on_each_transport! {
 
 on_each_transport! {
     fn a_chain_of_objects_is_freed_however_long(transport) {
-        let _watchdog = Watchdog::new();
+        let watchdog = Watchdog::new();
         let manager = transport.start();
         let baseline = Baseline::of(&manager);
         // Freed one after another from a work list: a recursion this deep would end the server.
         let mut outermost = manager.list::<Chain>().unwrap();
-        for _ in 0..20_000 {
+        for depth in 0..20_000 {
             let next = manager.list::<Chain>().unwrap();
             next.append(Chain(outermost)).unwrap();
             outermost = next;
+            if depth % 1_000 == 0 {
+                watchdog.progress();
+            }
         }
+        watchdog.progress();
         drop(outermost);
         println!("20,000 nested lists were freed after {:.1?}", baseline.await_return());
     }
