@@ -135,11 +135,6 @@ impl Outputs {
         self.queue.drain(..)
     }
 
-    /// Takes over what there is to [drain](Self::drain) of others, behind its own.
-    pub fn append(&mut self, mut others: Self) {
-        self.queue.append(&mut others.queue);
-    }
-
     /// Whether there is anything to [drain](Self::drain): a look is cheaper than a drain of nothing, and mostly there is nothing.
     #[inline]
     pub fn asks_more(&self) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! Reading and writing are locked apart. `inbound` belongs to whoever takes frames from the connection: its worker, or the thread that
 //! drains it when its session ends. `outbox` belongs to whoever has a frame for it: any worker and any helper. Frames enter the outbox
-//! whole, so they never interleave. An idle connection owns no buffer.
+//! whole, so they never interleave; a small reply to the call that was just read from a ring goes past it, and
+//! [`Connection::answer_in_front`] says why it may. An idle connection owns no buffer.
 //!
 //! A lane may have a ring beside its socket. Frames come through either, and a reply goes where its call came from. What a reply through the
 //! ring delivers is settled by the client's index: the connection remembers where that reply ends, and [`Connection::settle`] looks.

@@ -312,20 +312,20 @@ impl Driver {
     }
 
     fn deliver_all(&self, out: &mut Outputs, frame: &mut Vec<u8>) {
-        let mut more = Outputs::default();
+        let mut more = Vec::new();
         for output in out.drain() {
             self.deliver_apart(output, frame, &mut more);
         }
         // One after the other, however many follow from each other: a job that is done here may ask for the next.
-        while more.asks_more() {
-            for output in std::mem::take(&mut more).drain() {
+        while !more.is_empty() {
+            for output in std::mem::take(&mut more) {
                 self.deliver_apart(output, frame, &mut more);
             }
         }
     }
 
     /// Delivers one by itself: they are for different sessions, and what is not delivered here never is.
-    fn deliver_apart(&self, output: Output, frame: &mut Vec<u8>, more: &mut Outputs) {
+    fn deliver_apart(&self, output: Output, frame: &mut Vec<u8>, more: &mut Vec<Output>) {
         let session = match &output {
             Output::Reply { to, .. } => Some(to.session),
             Output::Job(_) | Output::Shutdown => None,
@@ -338,7 +338,7 @@ impl Driver {
         }
     }
 
-    fn deliver_one(&self, output: Output, frame: &mut Vec<u8>, more: &mut Outputs) {
+    fn deliver_one(&self, output: Output, frame: &mut Vec<u8>, more: &mut Vec<Output>) {
         match output {
             Output::Reply { to, reply } => self.reply(to, reply.as_ref(), frame),
             Output::Job(job) => {
@@ -351,7 +351,7 @@ impl Driver {
                     // No thread can be had: better slow than never.
                     let mut next = Outputs::default();
                     self.engine.handle_job_done(self.timer.now(), job.run(), &mut next);
-                    more.append(next);
+                    more.extend(next.drain());
                 }
             }
             Output::Shutdown => self.ending.store(true, Ordering::Release),
