@@ -9,7 +9,7 @@ use byproxy::Manager;
 
 use crate::served::{Served, byproxy};
 use crate::support::Watchdog;
-use crate::victim::{Threads, Victim};
+use crate::victim::{LOOK, Threads, Victim};
 
 const CALLS: u64 = 500;
 
@@ -20,6 +20,8 @@ fn server() -> Served {
 
 /// How many system calls there may be besides, for all calls together.
 const OTHERS: u64 = 10;
+/// How often a worker looks for events before it sleeps, at most.
+const LOOKS: u64 = 10;
 
 #[test]
 fn a_client_sends_and_receives_once_for_each_call() {
@@ -74,12 +76,16 @@ fn a_server_waits_receives_and_sends_once_for_each_call() {
     println!("the server's for {CALLS} calls: {counted:?}");
     let count = |call| counted.get(&call).copied().unwrap_or_default();
     assert_eq!(count(libc::SYS_sendto), CALLS);
-    let (received, waited) = (count(libc::SYS_recvfrom), count(libc::SYS_epoll_pwait));
+    let (received, slept, looked) = (count(libc::SYS_recvfrom), count(libc::SYS_epoll_pwait), count(LOOK));
     assert!((CALLS..=CALLS + OTHERS).contains(&received), "{counted:?}");
-    // Now and then it looks for events some times before it sleeps.
-    assert!((CALLS..2 * CALLS).contains(&waited), "{counted:?}");
+    // A client that comes while it looks lets it look before the next sleep too: how often that happens is up to the machine.
     assert!(
-        counted.values().sum::<u64>() <= 2 * CALLS + waited + OTHERS,
+        slept <= CALLS + OTHERS && looked <= LOOKS * (CALLS + OTHERS),
+        "{counted:?}"
+    );
+    assert!(slept + looked >= CALLS, "{counted:?}");
+    assert!(
+        counted.values().sum::<u64>() <= 3 * CALLS + looked + 2 * OTHERS,
         "{counted:?}"
     );
 }
