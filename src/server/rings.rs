@@ -59,6 +59,8 @@ pub(super) struct Rings {
     processors: usize,
     /// The processor that was last said to be this worker's.
     said: Option<usize>,
+    /// Whether it was last said that there are more rings than processors.
+    many: bool,
 }
 
 #[derive(Debug)]
@@ -78,6 +80,7 @@ impl Rings {
             looked: 0,
             processors: sys::processors(),
             said: None,
+            many: false,
         }
     }
 
@@ -107,11 +110,13 @@ impl Rings {
         if !connection.scanned.swap(true, Ordering::AcqRel) {
             ring.unpark();
             ring.runs_on(self.said);
+            ring.is_one_of_many(self.many);
             self.looks = Looks::default();
             self.scanned.push(Scanned {
                 connection: Arc::clone(connection),
                 in_vain: 0,
             });
+            self.say_how_many();
         }
     }
 
@@ -170,20 +175,29 @@ impl Rings {
     /// Says in each ring which processor this worker runs on, where its client had better leave that alone: while there are few of them.
     /// Many have to share it anyway, and would only push each other around.
     fn say_where(&mut self) {
-        let few = self.scanned.len() <= self.processors;
-        let processor = few.then(processor::current);
+        self.say_how_many();
+        if self.many {
+            self.eagerness.is_one_of_many();
+        }
+        let processor = (!self.many).then(processor::current);
         if self.said != processor {
             self.said = processor;
-            self.scanned.iter().for_each(|scanned| scanned.say(processor));
+            self.each_ring(|ring| ring.runs_on(processor));
         }
     }
-}
 
-impl Scanned {
-    fn say(&self, processor: Option<usize>) {
-        if let Some(ring) = self.connection.ring() {
-            ring.runs_on(processor);
+    /// Says in each ring whether there are many.
+    fn say_how_many(&mut self) {
+        let many = self.scanned.len() > self.processors;
+        if self.many != many {
+            self.many = many;
+            self.each_ring(|ring| ring.is_one_of_many(many));
         }
+    }
+
+    fn each_ring(&self, tell: impl Fn(&ServerEnd)) {
+        let rings = self.scanned.iter().filter_map(|scanned| scanned.connection.ring());
+        rings.for_each(tell);
     }
 }
 
@@ -202,6 +216,7 @@ fn park(driver: &Driver, connection: &Arc<Connection>) -> bool {
         // Where the worker runs is said only in rings that it scans: here nobody would say that it has moved.
         if let Some(ring) = connection.ring() {
             ring.runs_on(None);
+            ring.is_one_of_many(false);
         }
         connection.scanned.store(false, Ordering::Release);
         driver.rest_later(connection);

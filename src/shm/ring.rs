@@ -58,8 +58,7 @@ struct Layout {
     server: Apart<Sleepers>,
     /// Words that the client sets when it sleeps.
     client: Apart<Sleepers>,
-    /// Where the server's worker runs: a processor's number and one, or zero if that is of no use to the client.
-    processor: Apart<AtomicU64>,
+    worker: Apart<Worker>,
     _page: [Apart<[AtomicU64; 16]>; 25],
     request_bytes: [AtomicU64; WORDS],
     reply_bytes: [AtomicU64; WORDS],
@@ -88,6 +87,15 @@ struct Front {
     /// Eight times the record's position, and the count of its bytes, which is below that. The next record has another.
     mark: AtomicU64,
     bytes: [AtomicU64; FRONT_WORDS],
+}
+
+/// What the server's worker tells of itself.
+#[repr(C)]
+struct Worker {
+    /// Where it runs: a processor's number and one, or zero if that is of no use to the client.
+    processor: AtomicU64,
+    /// Not zero if it looks at more rings than there are processors.
+    many: AtomicU64,
 }
 
 #[repr(C)]

@@ -169,6 +169,12 @@ impl Connected {
         self.ring.get()?.processor()
     }
 
+    /// Whether that worker looks at many rings, as it says there.
+    #[cfg(test)]
+    pub(crate) fn is_one_of_many(&self) -> bool {
+        self.ring.get().is_some_and(ClientEnd::is_one_of_many)
+    }
+
     /// Whether there ever was a ring, so that there may be doorbells.
     #[inline]
     pub(crate) fn has_ring(&self) -> bool {
@@ -331,7 +337,7 @@ impl Connected {
                     if self.is_late(slept_first) {
                         return Err(error);
                     }
-                    if looks.again(&self.eagerness, YIELDS) == Looked::Enough && ring.park_writer() {
+                    if self.looks_enough(&mut looks, ring) && ring.park_writer() {
                         slept_first.get_or_insert_with(Instant::now);
                         let mut words = Vec::new();
                         let slept = self.sleep(&mut words);
@@ -386,7 +392,7 @@ impl Connected {
         let mut looks = Looks::default();
         let mut slept_first = None;
         loop {
-            if looks.again(&self.eagerness, YIELDS) == Looked::Enough && ring.park_reader() {
+            if self.looks_enough(&mut looks, ring) && ring.park_reader() {
                 slept_first.get_or_insert_with(Instant::now);
                 let before = into.len();
                 let slept = self.sleep(into);
@@ -412,6 +418,18 @@ impl Connected {
                 return Err(ErrorKind::WouldBlock.into());
             }
         }
+    }
+
+    /// Waits a little; true once it is time to sleep.
+    #[inline]
+    fn looks_enough(&self, looks: &mut Looks, ring: &ClientEnd) -> bool {
+        match looks.again(&self.eagerness, YIELDS) {
+            Looked::Spun => return false,
+            Looked::Yielded if ring.is_one_of_many() => self.eagerness.is_one_of_many(),
+            Looked::Yielded => {}
+            Looked::Enough => return true,
+        }
+        false
     }
 
     /// Whether all sleeps since the first took as long as they may: each bell begins a wait of the socket's own anew.

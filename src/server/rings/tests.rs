@@ -536,10 +536,17 @@ fn a_worker_says_where_it_runs_while_it_has_few_rings() {
             rings.scan(&server.driver, &mut server.scratch);
         }
         let said: Vec<_> = clients.iter().map(|client| client.connected().processor()).collect();
+        let many = clients.len() > 2;
+        for client in clients {
+            assert_eq!(client.connected().is_one_of_many(), many);
+        }
         while !rings.is_empty() {
             rings.scan(&server.driver, &mut server.scratch);
         }
         assert_eq!(rings.said, None, "nobody knows where it wakes");
+        for client in clients {
+            assert!(!client.connected().is_one_of_many(), "nobody looks");
+        }
         said
     };
     let is_said = |said: Vec<Option<usize>>| said.iter().all(Option::is_some);

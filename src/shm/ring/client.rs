@@ -182,8 +182,13 @@ impl ClientEnd {
 
     /// The processor that the server's worker runs on, as it says.
     pub(crate) fn processor(&self) -> Option<usize> {
-        let processor = self.layout().processor.0.load(Ordering::Relaxed);
+        let processor = self.layout().worker.0.processor.load(Ordering::Relaxed);
         usize::try_from(processor.checked_sub(1)?).ok()
+    }
+
+    /// Whether that worker looks at more rings than there are processors, as it says.
+    pub(crate) fn is_one_of_many(&self) -> bool {
+        self.layout().worker.0.many.load(Ordering::Relaxed) != 0
     }
 
     #[inline]

@@ -206,11 +206,13 @@ impl ServerEnd {
 
     /// Says which processor this side's worker runs on, where the client had better keep away from it.
     pub(crate) fn runs_on(&self, processor: Option<usize>) {
-        let word = &self.layout().processor.0;
         let processor = processor.map_or(0, |processor| processor as u64 + 1);
-        if word.load(Ordering::Relaxed) != processor {
-            word.store(processor, Ordering::Relaxed);
-        }
+        tell(&self.layout().worker.0.processor, processor);
+    }
+
+    /// Says whether this side's worker looks at more rings than there are processors.
+    pub(crate) fn is_one_of_many(&self, many: bool) {
+        tell(&self.layout().worker.0.many, u64::from(many));
     }
 
     /// How far replies were written: right after one was, where it ends.
@@ -314,6 +316,13 @@ impl ServerEnd {
         }
         self.client_read.fetch_max(seen, Ordering::AcqRel);
         Ok(seen + CAPACITY >= written + 2 * super::WORD)
+    }
+}
+
+/// Stores what is not there yet: a word that is only read stays with its readers.
+fn tell(word: &AtomicU64, what: u64) {
+    if word.load(Ordering::Relaxed) != what {
+        word.store(what, Ordering::Relaxed);
     }
 }
 
