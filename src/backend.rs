@@ -89,6 +89,18 @@ impl Arguments {
     pub(crate) fn value(&self) -> &[u8] {
         self.bytes.get(CALL_ROOM_BYTES..).unwrap_or_default()
     }
+
+    /// How many bytes were appended, and they, filled up with zeros, if they are no more than that. Copied as a whole: who takes them from where
+    /// they were just written, piece by piece, waits for each piece.
+    #[inline]
+    pub(crate) fn short<const N: usize>(&mut self) -> Option<(u8, [u8; N])> {
+        let len = self.bytes.len().saturating_sub(CALL_ROOM_BYTES);
+        let count = u8::try_from(len).ok().filter(|_| len <= N)?;
+        self.bytes.extend_from_slice(&[0; N]);
+        let short = *self.bytes.get(CALL_ROOM_BYTES..)?.first_chunk()?;
+        self.bytes.truncate(CALL_ROOM_BYTES + len);
+        Some((count, short))
+    }
 }
 
 impl Request<'_> {

@@ -27,8 +27,11 @@ const RESULT_LIMITS: Limits = Limits {
 /// The longest value that an error shows in full, in bytes.
 const SHOWN_BYTES_MAX: usize = 1024;
 
+/// What came of reading a reply. A small value and a pointer are returned in registers, where an [`Error`] would go through memory.
+pub(crate) type Reading<R> = Result<R, Box<Error>>;
+
 /// How a reply's value is read.
-pub(crate) type Read<R> = fn(&[u8]) -> Result<R>;
+pub(crate) type Read<R> = fn(&[u8]) -> Reading<R>;
 
 /// Encodes arguments, makes the call, and reads its reply.
 #[inline]
@@ -37,7 +40,7 @@ pub(crate) fn call<A, R>(
     operation: Operation,
     wait: Wait,
     arguments: &A,
-    read: impl Fn(&[u8]) -> Result<R>,
+    read: impl Fn(&[u8]) -> Reading<R>,
 ) -> Result<R>
 where
     A: Serialize + ?Sized,
@@ -53,7 +56,7 @@ pub(crate) fn call_object<A, R>(
     object: u64,
     wait: Wait,
     arguments: &A,
-    read: impl Fn(&[u8]) -> Result<R>,
+    read: impl Fn(&[u8]) -> Reading<R>,
 ) -> Result<R>
 where
     A: Serialize + ?Sized,
@@ -87,7 +90,7 @@ pub(crate) fn answer<R>(
     backend: &Arc<dyn Backend>,
     request: Request<'_>,
     frames: &mut Frames,
-    read: impl Fn(&[u8]) -> Result<R>,
+    read: impl Fn(&[u8]) -> Reading<R>,
 ) -> Result<R> {
     let (mut value, mut unread) = (None, None);
     backend.call(request, frames, &mut |answer: Answer<'_>| {
@@ -97,7 +100,7 @@ pub(crate) fn answer<R>(
                 value = Some(read);
                 true
             }
-            Err(error) => !loses_value(unread.insert(error)),
+            Err(error) => !loses_value(unread.insert(*error)),
         }
     })?;
     match value {
@@ -113,25 +116,25 @@ pub(crate) fn unanswered() -> Error {
 
 /// Reads a reply whose value says nothing.
 #[expect(clippy::unnecessary_wraps, reason = "it is one of the ways to read a reply")]
-pub(crate) fn nothing(_: &[u8]) -> Result<()> {
+pub(crate) fn nothing(_: &[u8]) -> Reading<()> {
     Ok(())
 }
 
 /// Reads a reply that is the value itself.
 #[inline]
-pub(crate) fn value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    value::from_slice(bytes, &RESULT_LIMITS).map_err(|error| unread(error, bytes))
+pub(crate) fn value<T: DeserializeOwned>(bytes: &[u8]) -> Reading<T> {
+    value::from_slice(bytes, &RESULT_LIMITS).map_err(|error| unread(error, bytes).into())
 }
 
 /// Reads a reply that is a value or None; a value that can't be read comes back without the Some around it.
 #[inline]
-pub(crate) fn option<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<T>> {
+pub(crate) fn option<T: DeserializeOwned>(bytes: &[u8]) -> Reading<Option<T>> {
     content(bytes).map(self::value).transpose()
 }
 
 /// Reads a reply that is a number, and tells whether it is zero.
 #[inline]
-pub(crate) fn is_zero(bytes: &[u8]) -> Result<bool> {
+pub(crate) fn is_zero(bytes: &[u8]) -> Reading<bool> {
     Ok(value::<u64>(bytes)? == 0)
 }
 
@@ -150,7 +153,7 @@ pub(crate) fn content(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// Reads a reply that may be anything.
-pub(crate) fn any(bytes: &[u8]) -> Result<Returned> {
+pub(crate) fn any(bytes: &[u8]) -> Reading<Returned> {
     let value = value::from_slice(bytes, &RESULT_LIMITS).map_err(unreadable)?;
     Ok(Returned {
         value,
@@ -164,15 +167,15 @@ pub(crate) fn any(bytes: &[u8]) -> Result<Returned> {
 }
 
 /// Reads a List item by item: one that can't be read does not spoil the others.
-pub(crate) fn items<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<Result<T>>> {
+pub(crate) fn items<T: DeserializeOwned>(bytes: &[u8]) -> Reading<Vec<Result<T>>> {
     let items = checked(bytes)?
         .list_items()
         .ok_or_else(|| unexpected("a list", bytes))?;
-    Ok(items.map(|item| self::value(item.bytes())).collect())
+    Ok(items.map(|item| Ok(self::value(item.bytes())?)).collect())
 }
 
 /// Reads a Dict pair by pair.
-pub(crate) fn pairs<K: DeserializeOwned, V: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<Result<(K, V)>>> {
+pub(crate) fn pairs<K: DeserializeOwned, V: DeserializeOwned>(bytes: &[u8]) -> Reading<Vec<Result<(K, V)>>> {
     let pairs = checked(bytes)?
         .dict_items()
         .ok_or_else(|| unexpected("a dict", bytes))?;
@@ -182,7 +185,7 @@ pub(crate) fn pairs<K: DeserializeOwned, V: DeserializeOwned>(bytes: &[u8]) -> R
 }
 
 /// Reads a reply that is the value itself, and keeps its bytes for a comparison on the server.
-pub(crate) fn seen<T: DeserializeOwned>(bytes: &[u8]) -> Result<Seen<T>> {
+pub(crate) fn seen<T: DeserializeOwned>(bytes: &[u8]) -> Reading<Seen<T>> {
     Ok(Seen {
         value: self::value(bytes)?,
         bytes: bytes.to_vec(),
@@ -228,19 +231,18 @@ impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Pairs<K
 }
 
 /// Reads a whole Dict into its pairs, in order.
-pub(crate) fn all_pairs<K: DeserializeOwned, V: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<(K, V)>> {
+pub(crate) fn all_pairs<K: DeserializeOwned, V: DeserializeOwned>(bytes: &[u8]) -> Reading<Vec<(K, V)>> {
     Ok(value::<Pairs<K, V>>(bytes)?.0)
 }
 
 /// The parts of a reply that is a List of exactly so many.
-pub(crate) fn parts<const N: usize>(bytes: &[u8]) -> Result<[&[u8]; N]> {
+pub(crate) fn parts<const N: usize>(bytes: &[u8]) -> Reading<[&[u8]; N]> {
     let items = checked(bytes)?
         .list_items()
         .ok_or_else(|| unexpected("a list", bytes))?;
     let parts: Vec<&[u8]> = items.map(Raw::bytes).collect();
-    parts
-        .try_into()
-        .map_err(|_| unexpected("another number of parts", bytes))
+    let parts = parts.try_into();
+    parts.map_err(|_| unexpected("another number of parts", bytes).into())
 }
 
 /// The number in a fault's detail, zero if there is none.
@@ -297,7 +299,7 @@ impl Returned {
     /// ```
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         let _adopting = Adopting::offer(self.held.iter().cloned());
-        self::value(&self.bytes)
+        Ok(self::value(&self.bytes)?)
     }
 
     /// The value for a message, which is to be short.
@@ -360,7 +362,7 @@ fn unread(error: DecodeError, bytes: &[u8]) -> Error {
     }
     match any(bytes) {
         Ok(returned) => Error::WrongType(Box::new(WrongType::new(error, returned))),
-        Err(error) => error,
+        Err(error) => *error,
     }
 }
 
@@ -390,7 +392,7 @@ fn unexpected(what: &str, bytes: &[u8]) -> Error {
 
 #[cold]
 pub(crate) fn malformed(reason: impl fmt::Display) -> Error {
-    Error::Fault(Fault::new(FaultCode::Malformed, reason))
+    Error::Fault(Fault::new(FaultCode::Malformed, reason).into())
 }
 
 fn checked(bytes: &[u8]) -> Result<Raw<'_>> {

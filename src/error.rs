@@ -130,7 +130,7 @@ pub enum Error {
     NameTaken(String),
     /// Any other answer of the server to a request that it will not or can't serve.
     #[error("{0}")]
-    Fault(Fault),
+    Fault(Box<Fault>),
     /// The process was not prepared for starting others.
     #[error(
         "this process can't start others: call byproxy::init() as the first line of main (in tests: put byproxy::test_support!(); \
@@ -139,10 +139,10 @@ pub enum Error {
     InitMissing,
     /// A process could not be started.
     #[error(transparent)]
-    Spawn(SpawnError),
+    Spawn(Box<SpawnError>),
     /// A process ended badly.
     #[error(transparent)]
-    ChildFailed(#[from] ChildFailed),
+    ChildFailed(Box<ChildFailed>),
     /// The system refused something.
     #[error("{context}: {source}")]
     Io {
@@ -152,6 +152,9 @@ pub enum Error {
         source: io::Error,
     },
 }
+
+// Every result of a call, and of a batch each, has room for one.
+const _: () = assert!(size_of::<Error>() <= 48);
 
 /// A value of another type than the caller asked for: what was found, where, and the value itself.
 ///
@@ -276,14 +279,26 @@ impl From<SpawnError> for Error {
     fn from(error: SpawnError) -> Self {
         match error {
             SpawnError::InitMissing => Self::InitMissing,
-            error => Self::Spawn(error),
+            error => Self::Spawn(Box::new(error)),
         }
+    }
+}
+
+impl From<ChildFailed> for Error {
+    fn from(failed: ChildFailed) -> Self {
+        Self::ChildFailed(Box::new(failed))
     }
 }
 
 impl From<StillRuns> for Error {
     fn from(error: StillRuns) -> Self {
         Self::Misuse(error.to_string())
+    }
+}
+
+impl From<Box<Self>> for Error {
+    fn from(error: Box<Self>) -> Self {
+        *error
     }
 }
 
@@ -347,7 +362,7 @@ impl Error {
             FaultCode::WorkerDied => Self::WorkerDied(crate::codec::count_in(&fault.detail)),
             FaultCode::Misuse => Self::Misuse(fault.message),
             FaultCode::NameTaken => Self::NameTaken(fault.message),
-            _ => Self::Fault(fault),
+            _ => Self::Fault(Box::new(fault)),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! One reference to one object of one server.
 //!
 //! Every proxy is a [`Handle`] with types on it. Cloning one is local; the server is told once, when the last clone is dropped.
+//!
+//! A clone of a proxy has a count of its own ([`Handle::apart`]). A call as a value keeps its object alive by a clone of the handle, so that
+//! threads which make many, each with its own proxy, would else push the one count from processor to processor.
 
 use crate::backend::Backend;
 use byproxy_proto::value::{Kind, Token};
@@ -8,7 +11,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
 
-/// A counted reference to a shared object. The server counts one reference however many clones there are.
+/// A counted reference to a shared object. The server counts one reference however many clones there are. Clones share a count.
 #[derive(Clone)]
 pub(crate) struct Handle {
     reference: Arc<Reference>,
@@ -18,8 +21,17 @@ pub(crate) struct Handle {
 struct Reference {
     backend: Arc<dyn Backend>,
     object: u64,
-    /// The reference is this one's, which is kept for as long.
-    lent: Option<Arc<Pass>>,
+    of: Origin,
+}
+
+/// Whose the reference is that the server counts.
+enum Origin {
+    /// This one's: it is given back at the end.
+    Own,
+    /// Another one's, which is kept for as long.
+    Apart(Arc<Reference>),
+    /// This one's, likewise.
+    Lent { _pass: Arc<Pass> },
 }
 
 /// A counted reference that goes along with shared memory. Unlike a [`Handle`] it does not keep its session: memory needs no server once it
@@ -37,9 +49,26 @@ impl Handle {
             reference: Arc::new(Reference {
                 backend,
                 object,
-                lent: None,
+                of: Origin::Own,
             }),
             kind,
+        }
+    }
+
+    /// The same reference with a count of its own, for a proxy that may go to another thread.
+    pub(crate) fn apart(&self) -> Self {
+        let counted = match &self.reference.of {
+            Origin::Apart(counted) => counted,
+            Origin::Own | Origin::Lent { .. } => &self.reference,
+        };
+        let reference = Reference {
+            backend: self.backend().clone(),
+            object: self.object(),
+            of: Origin::Apart(counted.clone()),
+        };
+        Self {
+            reference: Arc::new(reference),
+            kind: self.kind,
         }
     }
 
@@ -72,7 +101,7 @@ impl Handle {
 
 impl Drop for Reference {
     fn drop(&mut self) {
-        if self.lent.is_none() {
+        if matches!(self.of, Origin::Own) {
             self.backend.release(self.object);
         }
     }
@@ -99,7 +128,7 @@ impl Pass {
         let reference = Reference {
             backend,
             object: self.object,
-            lent: Some(self),
+            of: Origin::Lent { _pass: self },
         };
         Some(Handle {
             reference: Arc::new(reference),
@@ -141,5 +170,36 @@ impl Hash for Handle {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.token(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Manager;
+
+    #[test]
+    fn whichever_clone_is_the_last_gives_the_reference_back_once() {
+        let manager = Manager::embedded().unwrap();
+        let objects = || manager.stats().unwrap().objects;
+        let before = objects();
+        // In each order of a proxy, its clone, the clone's clone, and a call that holds one of them.
+        for last in 0..4 {
+            let list = manager.list_from([7]).unwrap();
+            let clone = list.clone();
+            let second = clone.clone();
+            let call = second.calls().get(0);
+            let mut held: Vec<Box<dyn std::any::Any>> = vec![
+                Box::new(list.clone()),
+                Box::new(clone),
+                Box::new(second),
+                Box::new(call),
+            ];
+            drop(list);
+            let kept = held.remove(last);
+            drop(held);
+            assert_eq!(objects(), before + 1, "one is left");
+            drop(kept);
+            assert_eq!(objects(), before);
+        }
     }
 }

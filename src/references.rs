@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 thread_local! {
     /// The encoding that is going on. Nearly every call holds no proxy, and touches nothing else of this.
-    static ENCODING: Cell<Encoding> = const { Cell::new(Encoding { bounds: Bounds::Nothing, met: 0 }) };
+    static ENCODING: Encoding = const { Encoding { reach: Cell::new(Reach::Nothing), server: Cell::new(0), met: Cell::new(0) } };
     /// What encodings have met, those around the one that is going on first.
     static MET: RefCell<Vec<Result<Handle>>> = const { RefCell::new(Vec::new()) };
     /// The handles that proxies are decoded from, innermost last.
@@ -27,12 +27,23 @@ thread_local! {
 /// Room for so many proxies that are met is kept.
 const MET_KEPT: usize = 64;
 
-/// A value on its way out.
-#[derive(Clone, Copy)]
+/// A value on its way out. Its parts are written and read one by one, in each call: whoever moved all of them at once would have to wait
+/// until what was just written has arrived in the cache.
 struct Encoding {
-    bounds: Bounds,
+    reach: Cell<Reach>,
+    /// The one server, if the reach is that.
+    server: Cell<u128>,
     /// How many proxies of it were met, and either are held or could not go with it.
-    met: u32,
+    met: Cell<u32>,
+}
+
+/// How far a value goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Nowhere: nothing is being encoded.
+    Nothing,
+    Server,
+    Reachable,
 }
 
 /// The proxies that an encoding met, if it met any.
@@ -50,8 +61,8 @@ pub(crate) struct Proxies {
 enum Bounds {
     /// None: nothing is being encoded.
     Nothing,
-    /// Those of the one server with this number, as bytes: a number would have to be aligned, and so would all that is moved with it.
-    Server([u8; 16]),
+    /// Those of the one server with this number.
+    Server(u128),
     /// Those of any server that another process can reach.
     Reachable,
 }
@@ -69,7 +80,7 @@ pub(crate) fn encode<A: Serialize + ?Sized>(
         depth: Limits::DEFAULT.depth + operation.levels(),
         ..Limits::DEFAULT
     };
-    encode_for(Bounds::Server(instance.to_ne_bytes()), arguments, out, &limits).map_err(|error| match error {
+    encode_for(Bounds::Server(instance), arguments, out, &limits).map_err(|error| match error {
         // What stands around the values is no business of whoever passed them.
         Error::Encode(EncodeError::TooDeep { .. }) => Error::Encode(EncodeError::TooDeep {
             limit: Limits::DEFAULT.depth,
@@ -122,8 +133,8 @@ pub(crate) fn serialize<S: Serializer>(handle: &Handle, serializer: S) -> Result
 
 /// Which server the value that this thread is encoding goes to: nothing if it encodes none, or one for another process.
 pub(crate) fn destination() -> Option<u128> {
-    match ENCODING.get().bounds {
-        Bounds::Server(instance) => Some(u128::from_ne_bytes(instance)),
+    match ENCODING.with(Encoding::bounds) {
+        Bounds::Server(instance) => Some(instance),
         _ => None,
     }
 }
@@ -239,13 +250,13 @@ pub(crate) fn adopt(backend: &Arc<dyn Backend>, token: Token) -> Result<Handle> 
 
 /// Notes a proxy that goes out with the value being encoded, if it may.
 fn hold(handle: &Handle) -> Result<()> {
-    let refusal = match ENCODING.get().bounds {
+    let refusal = match ENCODING.with(Encoding::bounds) {
         Bounds::Nothing => {
             return Err(Error::Refused(format!(
                 "{handle:?} is a proxy: it can be sent to a server or a process of byproxy, and not be written in another format"
             )));
         }
-        Bounds::Server(instance) if instance != handle.backend().instance().to_ne_bytes() => format!(
+        Bounds::Server(instance) if instance != handle.backend().instance() => format!(
             "{handle:?} belongs to another server than the object it was to be stored in: store a name or an address instead"
         ),
         Bounds::Reachable if handle.backend().address().is_none() => format!(
@@ -259,9 +270,8 @@ fn hold(handle: &Handle) -> Result<()> {
 
 /// Keeps a proxy with the value that is being encoded, or why it can't go with it.
 fn meet(proxy: Result<Handle>) -> Result<()> {
-    let Encoding { bounds, met } = ENCODING.get();
     MET.try_with(|met| met.borrow_mut().push(proxy)).map_err(|_| ending())?;
-    ENCODING.set(Encoding { bounds, met: met + 1 });
+    ENCODING.with(|encoding| encoding.met.update(|met| met + 1));
     Ok(())
 }
 
@@ -288,33 +298,68 @@ fn ending() -> Error {
     Error::Gone("this thread is ending and can pass no more proxies on".to_owned())
 }
 
+impl Encoding {
+    #[inline]
+    fn set(&self, bounds: Bounds, met: u32) {
+        self.reach.set(match bounds {
+            Bounds::Nothing => Reach::Nothing,
+            Bounds::Server(instance) => {
+                self.server.set(instance);
+                Reach::Server
+            }
+            Bounds::Reachable => Reach::Reachable,
+        });
+        self.met.set(met);
+    }
+
+    fn bounds(&self) -> Bounds {
+        match self.reach.get() {
+            Reach::Nothing => Bounds::Nothing,
+            Reach::Server => Bounds::Server(self.server.get()),
+            Reach::Reachable => Bounds::Reachable,
+        }
+    }
+}
+
 /// One encoding; the one around it goes on afterwards, even if the value's `Serialize` panics.
 struct EncodingScope {
-    around: Encoding,
+    around: Option<Box<Around>>,
+}
+
+/// An encoding in which another one goes on: its value makes calls while it is written.
+struct Around {
+    bounds: Bounds,
+    met: u32,
 }
 
 impl EncodingScope {
     #[inline]
     fn enter(bounds: Bounds) -> Self {
-        Self {
-            around: ENCODING.replace(Encoding { bounds, met: 0 }),
-        }
+        ENCODING.with(|encoding| {
+            let around = (encoding.reach.get() != Reach::Nothing).then(|| Box::new(Around::of(encoding)));
+            encoding.set(bounds, 0);
+            Self { around }
+        })
     }
 
     /// Goes back to the one around it; returns what this encoding met.
     #[inline]
-    fn leave(self) -> Met {
-        let around = self.around;
+    fn leave(mut self) -> Met {
+        let around = self.around.take();
         std::mem::forget(self);
         Self::go_back(around)
     }
 
     #[inline]
-    fn go_back(around: Encoding) -> Met {
-        match ENCODING.replace(around).met {
-            0 => None,
-            count => Some(Box::new(take_met(count))),
-        }
+    fn go_back(around: Option<Box<Around>>) -> Met {
+        ENCODING.with(|encoding| {
+            let met = encoding.met.get();
+            match around {
+                None => encoding.reach.set(Reach::Nothing),
+                Some(around) => encoding.set(around.bounds, around.met),
+            }
+            (met > 0).then(|| Box::new(take_met(met)))
+        })
     }
 }
 
@@ -322,7 +367,17 @@ impl Drop for EncodingScope {
     #[inline]
     fn drop(&mut self) {
         // What it met is dropped when nothing is borrowed: giving a reference back may free an object and run a job.
-        Self::go_back(self.around);
+        Self::go_back(self.around.take());
+    }
+}
+
+impl Around {
+    #[cold]
+    fn of(encoding: &Encoding) -> Self {
+        Self {
+            bounds: encoding.bounds(),
+            met: encoding.met.get(),
+        }
     }
 }
 

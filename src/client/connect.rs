@@ -96,7 +96,7 @@ impl Connector {
             }),
             Address::Tcp { .. } => {
                 let message = format!("can't connect to {address} yet: only unix:PATH has a transport");
-                Err(Error::Fault(Fault::new(FaultCode::Unsupported, message)))
+                Err(Error::Fault(Fault::new(FaultCode::Unsupported, message).into()))
             }
         }
     }

@@ -25,7 +25,7 @@ impl Remote {
     pub(super) fn post(&self) -> Result<&Connected> {
         self.control.connected().ok_or_else(|| {
             let message = "shared memory can't travel to this server: there is no socket between it and this process";
-            Error::Fault(Fault::new(FaultCode::Unsupported, message))
+            Error::Fault(Fault::new(FaultCode::Unsupported, message).into())
         })
     }
 

@@ -243,7 +243,7 @@ impl Pool {
                     "this process already has {} calls that wait, which is the most it may have",
                     state.max
                 );
-                return Err(Error::Fault(Fault::new(FaultCode::TooMany, message)));
+                return Err(Error::Fault(Fault::new(FaultCode::TooMany, message).into()));
             } else if self.first.want() {
                 self.await_return(&mut state);
                 slept = true;

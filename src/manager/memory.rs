@@ -127,7 +127,7 @@ impl Manager {
         if name.is_empty() {
             // As a part of the request it would stand for no name.
             let message = "a name must have at least one byte";
-            return Err(Error::Fault(Fault::new(FaultCode::BadArgument, message)));
+            return Err(Error::Fault(Fault::new(FaultCode::BadArgument, message).into()));
         }
         // The answer holds a reference until the descriptor is here.
         let opened = self.ask(Operation::Open, &(name,), codec::any)?;
@@ -163,6 +163,6 @@ impl Manager {
         let backend = &self.inner.backend;
         let (descriptor, note) = backend.fetch(object)?;
         let _held = Handle::own(backend.clone(), object, Kind::MEMORY);
-        descriptors::offer(vec![descriptor], || codec::value(&note))
+        Ok(descriptors::offer(vec![descriptor], || codec::value(&note))?)
     }
 }

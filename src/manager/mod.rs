@@ -486,7 +486,12 @@ impl Manager {
         }
     }
 
-    fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl Fn(&[u8]) -> Result<R>) -> Result<R> {
+    fn ask<A: Serialize, R>(
+        &self,
+        operation: Operation,
+        sent: &A,
+        read: impl Fn(&[u8]) -> codec::Reading<R>,
+    ) -> Result<R> {
         codec::call_object(&self.inner.backend, operation, 0, Wait::TRY, sent, read)
     }
 }

@@ -6,7 +6,7 @@
 
 use super::call::{Call, Envelope};
 use crate::backend::{Backend, Buffers, Lent, Request};
-use crate::codec::{malformed, unanswered};
+use crate::codec::{Reading, malformed, unanswered};
 use crate::error::{Error, Result};
 use crate::references::Adopting;
 use byproxy_proto::op::{
@@ -58,7 +58,7 @@ trait Row {
     fn call(&mut self, at: usize) -> Option<&mut Envelope>;
 
     /// Reads the result of a call, or takes note of why there is none.
-    fn settle(&mut self, at: usize, outcome: Result<&[u8]>);
+    fn settle(&mut self, at: usize, outcome: Reading<&[u8]>);
 
     /// Settles a call that can't be sent, if it can't.
     #[inline]
@@ -74,7 +74,7 @@ trait Row {
     fn settle_refused(&mut self, at: usize) {
         if let Some(call) = self.call(at) {
             let refusal = std::mem::replace(&mut call.arguments, Err(Box::new(unanswered())));
-            let error = refusal.map_or_else(|error| *error, |_| unanswered());
+            let error = refusal.err().unwrap_or_else(|| unanswered().into());
             self.settle(at, Err(error));
         }
     }
@@ -101,7 +101,7 @@ impl<'a> Courier<'a> {
             for at in next..end {
                 if !calls.refuse(at) {
                     let operation = calls.call(at).map_or(Operation::Batch, |call| call.operation);
-                    calls.settle(at, Err(error.of_one(operation)));
+                    calls.settle(at, Err(error.of_one(operation).into()));
                 }
             }
             next = end;
@@ -185,7 +185,7 @@ fn settle_alone(calls: &mut impl Row, next: &mut usize, end: usize, result: Opti
     for at in *next..end {
         *next = at + 1;
         if !calls.refuse(at) {
-            calls.settle(at, result.ok_or_else(unanswered));
+            calls.settle(at, result.ok_or_else(|| unanswered().into()));
         }
     }
 }
@@ -201,7 +201,7 @@ fn settle_all(calls: &mut impl Row, next: &mut usize, end: usize, result: &[u8])
         }
         let outcome = match outcomes.next() {
             Some(Ok(BatchOutcome::Done(result))) => Ok(result),
-            Some(Ok(BatchOutcome::Fault(fault))) => Err(Error::from_fault(fault)),
+            Some(Ok(BatchOutcome::Fault(fault))) => Err(Error::from_fault(fault).into()),
             Some(Err(error)) => return Err(malformed(error)),
             // It was not done: there was no room for what would have come of it.
             None if answered > 0 => return Ok(()),
@@ -241,10 +241,14 @@ impl<R> Row for Alike<R> {
     }
 
     #[inline]
-    fn settle(&mut self, at: usize, outcome: Result<&[u8]>) {
+    fn settle(&mut self, at: usize, outcome: Reading<&[u8]>) {
         debug_assert_eq!(at, self.outcomes.len(), "calls are settled in order");
         if let Some(call) = self.calls.get(at) {
-            self.outcomes.push(outcome.and_then(call.read));
+            // Each in its place: an error has room for much, of which a value should not be moved along.
+            match outcome.and_then(call.read) {
+                Ok(result) => self.outcomes.push(Ok(result)),
+                Err(error) => self.outcomes.push(Err(*error)),
+            }
         }
     }
 }
@@ -289,9 +293,9 @@ macro_rules! tuples {
             }
 
             #[inline]
-            fn settle(&mut self, at: usize, outcome: Result<&[u8]>) {
+            fn settle(&mut self, at: usize, outcome: Reading<&[u8]>) {
                 match at {
-                    $( $place => self.outcomes.$place = Some(outcome.and_then(self.calls.$place.read)), )+
+                    $( $place => self.outcomes.$place = Some(outcome.and_then(self.calls.$place.read).map_err(|error| *error)), )+
                     _ => {}
                 }
             }
@@ -493,7 +497,7 @@ mod tests {
             let malformed = |outcome: &Result<u64>| matches!(outcome, Err(Error::Fault(fault)) if fault.code == FaultCode::Malformed);
             assert!(outcomes[1..].iter().all(malformed), "{bytes:?}: {outcomes:?}");
         }
-        let refused = || Err(Error::Fault(Fault::new(FaultCode::Unsupported, "not here")));
+        let refused = || Err(Error::Fault(Fault::new(FaultCode::Unsupported, "not here").into()));
         let (outcomes, _) = make(4, move |_, _| refused());
         assert!(
             outcomes

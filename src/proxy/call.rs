@@ -1,6 +1,6 @@
 //! Calls as values, and the table that declares them together with the methods.
 
-use crate::backend::{Backend, Buffers, Lent, Request};
+use crate::backend::{self, Backend, Buffers, Lent, Request};
 use crate::codec::{self, Read};
 use crate::error::{Error, Result};
 use crate::handle::Handle;
@@ -61,7 +61,7 @@ pub(super) struct Arguments {
 }
 
 /// How many bytes of arguments lie in the call itself: those of most calls, so that describing one allocates nothing.
-const INLINE_BYTES_MAX: usize = 46;
+const INLINE_BYTES_MAX: usize = 30;
 
 /// Encoded arguments.
 enum Packed {
@@ -71,14 +71,10 @@ enum Packed {
 
 impl Packed {
     #[inline]
-    fn new(encoded: &[u8]) -> Self {
-        let mut bytes = [0; INLINE_BYTES_MAX];
-        match (u8::try_from(encoded.len()), bytes.get_mut(..encoded.len())) {
-            (Ok(len), Some(inline)) => {
-                inline.copy_from_slice(encoded);
-                Self::Inline { len, bytes }
-            }
-            _ => Self::Heap(encoded.into()),
+    fn new(encoded: &mut backend::Arguments) -> Self {
+        match encoded.short() {
+            Some((len, bytes)) => Self::Inline { len, bytes },
+            None => Self::Heap(encoded.value().into()),
         }
     }
 }
@@ -99,22 +95,19 @@ impl<R> Call<R> {
     pub(crate) fn new<A: Serialize>(handle: &Handle, operation: Operation, arguments: &A, read: Read<R>) -> Self {
         let mut lent = Lent::take();
         let encoded = &mut lent.buffers().arguments;
-        let met = references::encode(operation, arguments, encoded.writer(), handle.backend().instance());
-        let arguments = match met {
-            Ok(met) => Ok(Arguments {
-                bytes: Packed::new(encoded.value()),
-                _met: met.filter(|_| !seeded!("call_holds_nothing")),
-            }),
-            Err(error) => Err(Box::new(error)),
-        };
-        drop(lent);
-        Self {
-            envelope: Envelope {
-                handle: handle.clone(),
-                operation,
-                arguments,
+        match references::encode(operation, arguments, encoded.writer(), handle.backend().instance()) {
+            Ok(met) => Self {
+                envelope: Envelope {
+                    handle: handle.clone(),
+                    operation,
+                    arguments: Ok(Arguments {
+                        bytes: Packed::new(encoded),
+                        _met: met.filter(|_| !seeded!("call_holds_nothing")),
+                    }),
+                },
+                read,
             },
-            read,
+            Err(error) => Self::refused(handle, operation, error, read),
         }
     }
 

@@ -164,7 +164,7 @@ impl LockProxy {
         let sent = &(thread_number(), wait);
         let (token, abandoned) = codec::call(&self.handle, Operation::LockAcquire, wait, sent, codec::value)?;
         Ok(LockGuard {
-            lock: self.clone(),
+            lock: Self::from_handle(self.handle.clone()),
             token,
             abandoned,
             held: true,

@@ -61,7 +61,7 @@ macro_rules! proxy {
 
         impl<$($type),*> Clone for $name<$($type),*> {
             fn clone(&self) -> Self {
-                Self::from_handle(self.handle.clone())
+                Self::from_handle(self.handle.apart())
             }
         }
 

@@ -355,5 +355,5 @@ fn workers_default() -> usize {
 }
 
 fn unsupported(message: impl fmt::Display) -> Error {
-    Error::Fault(Fault::new(FaultCode::Unsupported, message))
+    Error::Fault(Fault::new(FaultCode::Unsupported, message).into())
 }

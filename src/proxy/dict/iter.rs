@@ -45,7 +45,7 @@ pub struct DictIter<K, V> {
 impl<K: Element, V: Element> DictIter<K, V> {
     pub(super) fn new(dict: &DictProxy<K, V>, backwards: bool) -> Self {
         Self {
-            dict: dict.clone(),
+            dict: DictProxy::from_handle(dict.handle.clone()),
             backwards,
             version: None,
             cursor: None,

@@ -338,7 +338,12 @@ impl<K: Element, V: Element> DictProxy<K, V> {
         Ok(copy)
     }
 
-    fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl Fn(&[u8]) -> Result<R>) -> Result<R> {
+    fn ask<A: Serialize, R>(
+        &self,
+        operation: Operation,
+        sent: &A,
+        read: impl Fn(&[u8]) -> codec::Reading<R>,
+    ) -> Result<R> {
         codec::call(&self.handle, operation, Wait::TRY, sent, read)
     }
 }

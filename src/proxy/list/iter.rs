@@ -14,7 +14,7 @@ const CHUNK_ITEMS_MAX: u64 = 4096;
 impl<T: Element> ListIter<T> {
     pub(super) fn new(list: &ListProxy<T>) -> Self {
         Self {
-            list: list.clone(),
+            list: ListProxy::from_handle(list.handle.clone()),
             next: 0,
             chunk: VecDeque::new(),
             ended: false,

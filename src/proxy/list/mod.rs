@@ -549,7 +549,12 @@ impl<T: Element> ListProxy<T> {
         Ok(copy)
     }
 
-    fn ask<A: Serialize, R>(&self, operation: Operation, sent: &A, read: impl Fn(&[u8]) -> Result<R>) -> Result<R> {
+    fn ask<A: Serialize, R>(
+        &self,
+        operation: Operation,
+        sent: &A,
+        read: impl Fn(&[u8]) -> codec::Reading<R>,
+    ) -> Result<R> {
         codec::call(&self.handle, operation, Wait::TRY, sent, read)
     }
 }

@@ -35,7 +35,7 @@ pub struct Delivery<T> {
 
 impl<T: Element> Delivery<T> {
     /// Reads `[delivery, times delivered before, item]`. An item of another type goes back to the queue.
-    pub(super) fn read(queue: &QueueProxy<T>, bytes: &[u8]) -> Result<Self> {
+    pub(super) fn read(queue: &QueueProxy<T>, bytes: &[u8]) -> codec::Reading<Self> {
         let [number, count, item] = codec::parts(bytes)?;
         let loan = Loan {
             queue: queue.handle.clone(),

@@ -316,7 +316,7 @@ impl<T: Element> QueueProxy<T> {
         operation: Operation,
         wait: Wait,
         sent: &A,
-        read: impl Fn(&[u8]) -> Result<R>,
+        read: impl Fn(&[u8]) -> codec::Reading<R>,
     ) -> Result<R> {
         codec::call(&self.handle, operation, wait, sent, read)
     }

@@ -125,8 +125,6 @@ fn refusal(error: Error) -> (usize, Error) {
 
 #[cold]
 fn nothing_put() -> Error {
-    Error::Fault(Fault::new(
-        FaultCode::Malformed,
-        "the server says that it put none of the items, and not why",
-    ))
+    let message = "the server says that it put none of the items, and not why";
+    Error::Fault(Fault::new(FaultCode::Malformed, message).into())
 }
