@@ -97,9 +97,9 @@ impl Arguments {
         let len = self.bytes.len().saturating_sub(CALL_ROOM_BYTES);
         let count = u8::try_from(len).ok().filter(|_| len <= N)?;
         self.bytes.extend_from_slice(&[0; N]);
-        let short = *self.bytes.get(CALL_ROOM_BYTES..)?.first_chunk()?;
+        let short = self.value().first_chunk().copied();
         self.bytes.truncate(CALL_ROOM_BYTES + len);
-        Some((count, short))
+        Some((count, short?))
     }
 }
 

@@ -60,7 +60,8 @@ pub(super) struct Arguments {
     _met: Met,
 }
 
-/// How many bytes of arguments lie in the call itself: those of most calls, so that describing one allocates nothing.
+/// How many bytes of arguments lie in the call itself: a key of some twenty bytes and a small number, so that describing such a call allocates
+/// nothing. A batch writes and reads all of its calls, so room for more is not free either.
 const INLINE_BYTES_MAX: usize = 30;
 
 /// Encoded arguments.

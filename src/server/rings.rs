@@ -55,11 +55,11 @@ pub(super) struct Rings {
     pieces: u32,
     /// When sockets and timers had their turn.
     looked: u64,
-    /// How many processors there are.
+    /// How many processors there are for each worker.
     processors: usize,
     /// The processor that was last said to be this worker's.
     said: Option<usize>,
-    /// Whether it was last said that there are more rings than processors.
+    /// Whether it was last said that there are more rings than that.
     many: bool,
 }
 
@@ -71,14 +71,15 @@ struct Scanned {
 }
 
 impl Rings {
-    pub(super) fn new() -> Self {
+    /// For one of so many workers.
+    pub(super) fn new(workers: usize) -> Self {
         Self {
             scanned: Vec::new(),
             looks: Looks::default(),
             eagerness: Eagerness::default(),
             pieces: 0,
             looked: 0,
-            processors: sys::processors(),
+            processors: (sys::processors() / workers.max(1)).max(1),
             said: None,
             many: false,
         }
@@ -127,7 +128,7 @@ impl Rings {
             return;
         }
         let mut found = false;
-        let mut at = 0;
+        let (mut at, before) = (0, self.scanned.len());
         while let Some(scanned) = self.scanned.get_mut(at) {
             let connection = &scanned.connection;
             let Some(ring) = connection.ring() else {
@@ -150,6 +151,9 @@ impl Rings {
             at += 1;
         }
         self.pieces += 1;
+        if self.scanned.len() < before {
+            self.say_how_many();
+        }
         if found {
             self.looks.found(&self.eagerness);
             self.looks = Looks::default();
@@ -163,9 +167,11 @@ impl Rings {
                 self.say_where();
             }
             Looked::Enough => {
+                self.looks.ended(&self.eagerness);
                 self.scanned.retain(|scanned| !park(driver, &scanned.connection));
                 self.looks = Looks::default();
                 self.said = None;
+                self.say_how_many();
                 // A look at whether they are idle has been put on the list, outside any visit.
                 driver.timer.arm(driver.engine.poll_timeout());
             }
@@ -176,9 +182,6 @@ impl Rings {
     /// Many have to share it anyway, and would only push each other around.
     fn say_where(&mut self) {
         self.say_how_many();
-        if self.many {
-            self.eagerness.is_one_of_many();
-        }
         let processor = (!self.many).then(processor::current);
         if self.said != processor {
             self.said = processor;
@@ -189,6 +192,9 @@ impl Rings {
     /// Says in each ring whether there are many.
     fn say_how_many(&mut self) {
         let many = self.scanned.len() > self.processors;
+        if many {
+            self.eagerness.is_one_of_many();
+        }
         if self.many != many {
             self.many = many;
             self.each_ring(|ring| ring.is_one_of_many(many));

@@ -68,7 +68,7 @@ impl Worker {
         let mut scratch = Scratch::default();
         let mut events = Vec::with_capacity(EVENTS_MAX);
         let mut eagerness = Eagerness::default();
-        let mut rings = Rings::new();
+        let mut rings = Rings::new(self.driver.pollers.len());
         loop {
             if rings.is_empty() {
                 self.driver.counters.sleeps.fetch_add(1, Ordering::Relaxed);

@@ -94,7 +94,7 @@ struct Front {
 struct Worker {
     /// Where it runs: a processor's number and one, or zero if that is of no use to the client.
     processor: AtomicU64,
-    /// Not zero if it looks at more rings than there are processors.
+    /// Not zero if it looks at more rings than there are processors for each worker.
     many: AtomicU64,
 }
 

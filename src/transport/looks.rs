@@ -99,7 +99,11 @@ impl Eagerness {
 
     /// Whoever serves this ring looks at many, and so a turn was taken by one that waits as well: sleep would only make others wake it.
     pub(crate) fn is_one_of_many(&self) {
-        self.turns.store(0, Ordering::Relaxed);
+        for learned in [&self.turns, &self.sleeps, &self.sleeps_last] {
+            if learned.load(Ordering::Relaxed) != 0 {
+                learned.store(0, Ordering::Relaxed);
+            }
+        }
     }
 
     /// A wait has ended after yields of which none was late. One alone proves little, for who yields may be the next again.
@@ -118,9 +122,9 @@ impl Eagerness {
         if !paid || vain != 0 {
             self.vain
                 .store(if paid { 0 } else { vain.wrapping_add(1) }, Ordering::Relaxed);
-            if paid {
-                self.turns.store(0, Ordering::Relaxed);
-            }
+        }
+        if paid && self.turns.load(Ordering::Relaxed) != 0 {
+            self.turns.store(0, Ordering::Relaxed);
         }
     }
 }
@@ -150,9 +154,15 @@ impl Looks {
     pub(crate) fn found(&self, eagerness: &Eagerness) {
         if self.0 > 0 {
             eagerness.learn(self.0 <= SPINS);
-            if self.0 > SPINS && self.0 < LATE {
-                eagerness.learn_in_time();
-            }
+            self.ended(eagerness);
+        }
+    }
+
+    /// The looks are over, whether something was found or not.
+    #[inline]
+    pub(crate) fn ended(&self, eagerness: &Eagerness) {
+        if self.0 > SPINS && self.0 < LATE {
+            eagerness.learn_in_time();
         }
     }
 
@@ -261,9 +271,18 @@ mod tests {
 
     #[test]
     fn turns_that_are_not_on_end_are_no_reason_to_sleep() {
-        let in_time = |eagerness: &Eagerness| while wait(eagerness, SPINS + 1).1 == 0 {};
-        let paid = |eagerness: &Eagerness| while wait(eagerness, 2) != (2, 0) {};
-        for between in [in_time as fn(&Eagerness), paid, Eagerness::is_one_of_many] {
+        let in_time = |eagerness: &Eagerness| assert_ne!(wait(eagerness, SPINS + 1).1, 0);
+        let in_vain = |eagerness: &Eagerness| {
+            let mut looks = Looks::default();
+            while looks.again_with(eagerness, 5, || IN_TIME) != Looked::Enough {}
+            looks.ended(eagerness);
+        };
+        let paid = |eagerness: &Eagerness| {
+            // A side that has just been in vain does not spin; what it has learned of that is of no account here.
+            eagerness.vain.store(0, Ordering::Relaxed);
+            assert_eq!(wait(eagerness, 2), (2, 0));
+        };
+        for between in [in_time as fn(&Eagerness), in_vain, paid, Eagerness::is_one_of_many] {
             let eagerness = Eagerness::default();
             for _ in 0..10 {
                 for _ in 1..TURNS_MAX {
@@ -272,6 +291,21 @@ mod tests {
                 between(&eagerness);
             }
         }
+    }
+
+    #[test]
+    fn whoever_is_one_of_many_sleeps_at_once_no_longer() {
+        let eagerness = Eagerness::default();
+        for _ in 0..TURNS_MAX + 5 {
+            waits(&eagerness, TURN);
+        }
+        assert_eq!(wait(&eagerness, u32::MAX).1, 0, "it sleeps");
+        eagerness.is_one_of_many();
+        for _ in 1..TURNS_MAX {
+            assert_eq!(waits(&eagerness, TURN), 1);
+        }
+        eagerness.is_one_of_many();
+        assert_eq!(waits(&eagerness, TURN), 1, "as if it had never slept");
     }
 
     #[test]

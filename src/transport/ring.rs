@@ -330,6 +330,7 @@ impl Connected {
             match outcome {
                 Ok(count) => {
                     *sent += count;
+                    looks.ended(&self.eagerness);
                     (looks, slept_first) = (Looks::default(), None);
                     self.call_reader(ring);
                 }
@@ -423,13 +424,11 @@ impl Connected {
     /// Waits a little; true once it is time to sleep.
     #[inline]
     fn looks_enough(&self, looks: &mut Looks, ring: &ClientEnd) -> bool {
-        match looks.again(&self.eagerness, YIELDS) {
-            Looked::Spun => return false,
-            Looked::Yielded if ring.is_one_of_many() => self.eagerness.is_one_of_many(),
-            Looked::Yielded => {}
-            Looked::Enough => return true,
+        let looked = looks.again(&self.eagerness, YIELDS);
+        if looked != Looked::Spun && ring.is_one_of_many() {
+            self.eagerness.is_one_of_many();
         }
-        false
+        looked == Looked::Enough
     }
 
     /// Whether all sleeps since the first took as long as they may: each bell begins a wait of the socket's own anew.

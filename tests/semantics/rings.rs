@@ -79,18 +79,19 @@ fn a_busy_lane_goes_on_in_a_ring_and_others_stay() {
     assert_eq!(server.handle.stats().rings_opened, 0, "it did not want one");
 }
 
-/// Neither side sleeps, so neither wakes the other. On a machine that does other things some do: one round in which nobody did shows that
-/// nothing in a call needs it.
+/// Neither side sleeps, so neither wakes the other. On a machine that does other things some do: the median of many rounds counts, and a machine
+/// that is busy for a while has more time.
 #[test]
 fn hot_calls_wake_nobody() {
     const CALLS: u64 = 1000;
+    const ROUNDS: usize = 49;
     let server = Watched::start(early());
     let manager = server.connect();
     let dict = manager.dict::<String, u64>().unwrap();
     let queue = manager.queue::<u64>(0).unwrap();
     let list = manager.list::<u64>().unwrap();
     dict.insert("a", 1).unwrap();
-    let round = || {
+    let round = |_| {
         let before = server.wakings();
         for number in 0..CALLS / 5 {
             dict.get("a").unwrap();
@@ -102,14 +103,26 @@ fn hot_calls_wake_nobody() {
         server.wakings() - before
     };
     let start = Instant::now();
-    let mut rounds = Vec::new();
-    // One for the end of the round before, and one for a clock's tick.
-    while rounds.last().is_none_or(|wakings| *wakings > 2) {
+    loop {
+        let mut rounds: Vec<u64> = (0..ROUNDS).map(round).collect();
+        rounds.sort_unstable();
+        // One for the end of the round before, and one for a clock's tick.
+        if rounds[ROUNDS / 2] <= 2 {
+            break;
+        }
         assert!(
             start.elapsed() < Duration::from_mins(1),
             "{CALLS} calls woke somebody so often in each round: {rounds:?}"
         );
-        rounds.push(round());
+    }
+}
+
+/// Says at its end that something is no longer so, however it ends.
+struct EndOf<'a>(&'a AtomicBool);
+
+impl Drop for EndOf<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -125,6 +138,7 @@ fn where_others_want_all_processors_a_call_does_not_take_a_turn_of_theirs() {
     dict.insert(1, 2).unwrap();
     let busy = AtomicBool::new(true);
     let rounds: Vec<Duration> = thread::scope(|scope| {
+        let _end = EndOf(&busy);
         for _ in 0..thread::available_parallelism().unwrap().get() {
             scope.spawn(|| {
                 while busy.load(Ordering::Relaxed) {
@@ -139,10 +153,9 @@ fn where_others_want_all_processors_a_call_does_not_take_a_turn_of_theirs() {
             }
             start.elapsed() / CALLS
         };
-        let rounds = (0..ROUNDS).map(round).collect();
-        busy.store(false, Ordering::Relaxed);
-        rounds
+        (0..ROUNDS).map(round).collect()
     });
+    assert!(server.handle.stats().rings_opened > 0, "it is about a ring");
     // Whoever tries anew now and then still takes a turn then, and other tests may want a processor as well.
     let fastest = rounds.iter().min().unwrap();
     assert!(*fastest < Duration::from_millis(1), "a call took {rounds:?}");

@@ -312,7 +312,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn cast<L: Element, W: Element>(&self) -> DictProxy<L, W> {
-        DictProxy::from_handle(self.handle.clone())
+        DictProxy::from_handle(self.handle.apart())
     }
 
     /// Creates another shared dict: these pairs, and then others, which replace those of the same key.

@@ -503,7 +503,7 @@ impl<T: Element> ListProxy<T> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn cast<U: Element>(&self) -> ListProxy<U> {
-        ListProxy::from_handle(self.handle.clone())
+        ListProxy::from_handle(self.handle.apart())
     }
 
     /// Creates another shared list: these items, and then others.

@@ -242,7 +242,7 @@ impl<T: Element> QueueProxy<T> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     pub fn cast<U: Element>(&self) -> QueueProxy<U> {
-        QueueProxy::from_handle(self.handle.clone())
+        QueueProxy::from_handle(self.handle.apart())
     }
 
     /// Tells whether there is no room now. Another process may change that before you look at the answer.

@@ -83,7 +83,7 @@ impl Still {
         driver.attend(connection, &mut self.scratch, |scratch| {
             driver.read(connection, Source::Socket, scratch);
         });
-        let mut rings = Rings::new();
+        let mut rings = Rings::new(1);
         rings.add(connection);
         for _ in 0..SCANS_MAX {
             if rings.is_empty() {
@@ -378,7 +378,7 @@ fn the_timer_is_set_for_a_ring_that_was_parked() {
 #[test]
 fn who_has_no_rings_gives_nothing_away_for_them() {
     let mut server = Still::start();
-    let mut rings = Rings::new();
+    let mut rings = Rings::new(1);
     for _ in 0..SCANS_MAX {
         rings.scan(&server.driver, &mut server.scratch);
     }
@@ -399,7 +399,7 @@ fn a_client_that_does_not_wait_for_its_replies_lets_others_have_their_turn() {
         client.send(Operation::Ping, 0, NOTHING);
     }
     let driver = Arc::clone(&server.driver);
-    let mut rings = Rings::new();
+    let mut rings = Rings::new(1);
     rings.add(&client.lane);
     for visits in 1..=CALLS.div_ceil(16) {
         let before = client.lane.ring().unwrap().written();
@@ -445,7 +445,7 @@ fn sockets_and_timers_have_their_turn_beside_a_ring_that_is_never_empty() {
     let mut server = Still::start();
     let mut client = server.client();
     client.turn(&mut server);
-    let mut rings = Rings::new();
+    let mut rings = Rings::new(1);
     rings.add(&client.lane);
     for _ in 0..20 {
         std::thread::sleep(Duration::from_nanos(2 * LOOK_AFTER));
@@ -463,7 +463,7 @@ fn sockets_and_timers_have_their_turn_beside_a_ring_that_is_never_empty() {
 fn a_ring_without_calls_is_parked_alone_while_another_is_never_empty() {
     let mut server = Still::start();
     let [mut busy, mut idle] = [server.client(), server.client()];
-    let mut rings = Rings::new();
+    let mut rings = Rings::new(1);
     for client in [&busy, &idle] {
         client.turn(&mut server);
         rings.add(&client.lane);
@@ -504,7 +504,7 @@ fn what_is_left_over_does_not_pile_up() {
     };
     let many = release.repeat(5_000);
     let driver = Arc::clone(&server.driver);
-    let mut rings = Rings::new();
+    let mut rings = Rings::new(1);
     rings.add(&client.lane);
     let mut sent = many.len();
     for _ in 0..200 {
@@ -522,7 +522,7 @@ fn what_is_left_over_does_not_pile_up() {
 #[test]
 fn a_worker_says_where_it_runs_while_it_has_few_rings() {
     let mut server = Still::start();
-    let mut rings = Rings::new();
+    let mut rings = Rings::new(1);
     rings.processors = 2;
     let clients: Vec<_> = (0..3).map(|_| server.client()).collect();
     for client in &clients {

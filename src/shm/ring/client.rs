@@ -186,7 +186,7 @@ impl ClientEnd {
         usize::try_from(processor.checked_sub(1)?).ok()
     }
 
-    /// Whether that worker looks at more rings than there are processors, as it says.
+    /// Whether that worker looks at more rings than there are processors for it, as it says.
     pub(crate) fn is_one_of_many(&self) -> bool {
         self.layout().worker.0.many.load(Ordering::Relaxed) != 0
     }

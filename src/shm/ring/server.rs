@@ -210,7 +210,7 @@ impl ServerEnd {
         tell(&self.layout().worker.0.processor, processor);
     }
 
-    /// Says whether this side's worker looks at more rings than there are processors.
+    /// Says whether this side's worker looks at more rings than there are processors for it.
     pub(crate) fn is_one_of_many(&self, many: bool) {
         tell(&self.layout().worker.0.many, u64::from(many));
     }
