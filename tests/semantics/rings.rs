@@ -131,13 +131,13 @@ impl Drop for EndOf<'_> {
 #[test]
 fn where_others_want_all_processors_a_call_does_not_take_a_turn_of_theirs() {
     const CALLS: u32 = 200;
-    const ROUNDS: usize = 10;
+    const ROUNDS: usize = 11;
     let server = Watched::start(early());
     let manager = server.connect();
     let dict = manager.dict::<u64, u64>().unwrap();
     dict.insert(1, 2).unwrap();
     let busy = AtomicBool::new(true);
-    let rounds: Vec<Duration> = thread::scope(|scope| {
+    let mut rounds: Vec<Duration> = thread::scope(|scope| {
         let _end = EndOf(&busy);
         for _ in 0..thread::available_parallelism().unwrap().get() {
             scope.spawn(|| {
@@ -156,9 +156,9 @@ fn where_others_want_all_processors_a_call_does_not_take_a_turn_of_theirs() {
         (0..ROUNDS).map(round).collect()
     });
     assert!(server.handle.stats().rings_opened > 0, "it is about a ring");
-    // Whoever tries anew now and then still takes a turn then, and other tests may want a processor as well.
-    let fastest = rounds.iter().min().unwrap();
-    assert!(*fastest < Duration::from_millis(1), "a call took {rounds:?}");
+    rounds.sort_unstable();
+    // Both sides may happen to have their turns at once, and then a round takes no time; and who tries anew now and then still takes a turn.
+    assert!(rounds[ROUNDS / 2] < Duration::from_millis(2), "a call took {rounds:?}");
     println!("a call took {rounds:?}");
 }
 
