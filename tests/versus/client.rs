@@ -27,6 +27,10 @@ pub(crate) struct Task {
     pub(crate) time: Duration,
 }
 
+/// How long a thread works before its turn is measured: a side that was idle for as long as the others' turns took finds its processor, and
+/// what it had given back, again.
+const WARM_UP: Duration = Duration::from_millis(10);
+
 /// One operation, given how often it ran before.
 pub(crate) type Step = Box<dyn FnMut(u64) -> Result<()> + Send>;
 
@@ -163,11 +167,11 @@ fn turn(steps: &mut [Step], time: Duration) -> Result<()> {
             .iter_mut()
             .map(|step| scope.spawn(move || laps(step, meet, stop)))
             .collect();
-        // The first time all are there, the second time the clock runs, the third time all are done: neither their beginning nor their end
-        // is what is measured.
+        // The first time all are there, the second time they are warm and the clock runs, the third time all are done: neither their
+        // beginning nor their end is what is measured.
+        meet.wait();
         meet.wait();
         let start = Instant::now();
-        meet.wait();
         std::thread::sleep(time);
         stop.store(true, Ordering::Relaxed);
         meet.wait();
@@ -184,19 +188,21 @@ fn turn(steps: &mut [Step], time: Duration) -> Result<()> {
 /// One thread's part of a turn: how many steps it took.
 fn laps(step: &mut Step, meet: &Barrier, stop: &AtomicBool) -> Result<u64> {
     meet.wait();
+    let warm = Instant::now() + WARM_UP;
+    let warming = repeat(step, 0, || Instant::now() >= warm);
     meet.wait();
-    let mut count = 0;
-    let outcome = loop {
-        if stop.load(Ordering::Relaxed) {
-            break Ok(count);
-        }
-        match step(count) {
-            Ok(()) => count += 1,
-            Err(error) => break Err(error),
-        }
-    };
+    let outcome = warming.and_then(|before| Ok(repeat(step, before, || stop.load(Ordering::Relaxed))? - before));
     meet.wait();
     outcome
+}
+
+/// Takes a step over and over, after so many; returns how many there were in the end.
+fn repeat(step: &mut Step, mut count: u64, is_over: impl Fn() -> bool) -> Result<u64> {
+    while !is_over() {
+        step(count)?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 fn flow(task: &Task) -> Result<()> {
