@@ -167,11 +167,12 @@ fn turn(steps: &mut [Step], time: Duration) -> Result<()> {
             .iter_mut()
             .map(|step| scope.spawn(move || laps(step, meet, stop)))
             .collect();
-        // The first time all are there, the second time they are warm and the clock runs, the third time all are done: neither their
-        // beginning nor their end is what is measured.
+        // The first time all are there, the second time they are warm, the third time the clock runs, the fourth time all are done: neither
+        // their beginning nor their end is what is measured. The clock runs before anybody is let go, for whoever keeps it may wake late.
         meet.wait();
         meet.wait();
         let start = Instant::now();
+        meet.wait();
         std::thread::sleep(time);
         stop.store(true, Ordering::Relaxed);
         meet.wait();
@@ -190,6 +191,7 @@ fn laps(step: &mut Step, meet: &Barrier, stop: &AtomicBool) -> Result<u64> {
     meet.wait();
     let warm = Instant::now() + WARM_UP;
     let warming = repeat(step, 0, || Instant::now() >= warm);
+    meet.wait();
     meet.wait();
     let outcome = warming.and_then(|before| Ok(repeat(step, before, || stop.load(Ordering::Relaxed))? - before));
     meet.wait();
