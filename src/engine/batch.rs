@@ -5,19 +5,27 @@
 //! along as data; its answer comes back as a job of its own, which goes on with the next call. So no thread waits, outcomes stay in
 //! order, and of one batch only one call is ever under way.
 //!
-//! The outcomes share one reply. A call that would have had room in a reply of its own, but not behind the others', is not done: the
-//! reply ends before it, and tells the client so by being shorter. What the outcomes hand over enters the session's books with the reply.
+//! Short calls that follow one another on the same object have it locked once, and no more than [`RUN_MAX`] of them: to whoever watches the
+//! object that is no different from calls of one client that are fast. All others are done by themselves.
+//!
+//! The outcomes share one reply, and each is written where it stays. A call that would have had room in a reply of its own, but not behind
+//! the others', is not done: the reply ends before it, and tells the client so by being shorter. What the outcomes hand over enters the
+//! session's books with the reply.
 
 use super::call::Checked;
 use super::cell::HANDED_BYTES_MAX;
 use super::job::{Job, Work};
-use super::object::{Step, is_crowded_out, panic_around_if_asked};
+use super::object::{Contents, State, Step, is_crowded_out, panic_around_if_asked};
 use super::outputs::{Answer, Output, Outputs};
 use super::types::{ObjectId, Ticket, Time};
 use super::{Call, Engine};
 use byproxy_proto::fault::{Fault, FaultCode};
-use byproxy_proto::op::{BatchCall, BatchCalls, Operation, write_batch_done, write_batch_fault};
+use byproxy_proto::op::{
+    BATCH_DONE_BYTES, BatchCall, BatchCalls, Operation, begin_batch_done, end_batch_done, write_batch_fault,
+};
+use byproxy_proto::value::Raw;
 use byproxy_proto::value::write_list_header;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How many calls that may be long are done before other work has its turn.
 const LONG_CALLS_MAX: usize = 16;
@@ -25,6 +33,8 @@ const LONG_CALLS_MAX: usize = 16;
 const SPARE_BYTES: usize = 2 << 10;
 /// What stands around one result.
 const OUTCOME_HEADER_BYTES_MAX: usize = 8;
+/// So many calls are done to an object before others may lock it.
+const RUN_MAX: usize = 64;
 
 /// Whom to answer, and what is left of its batch if the call is one of a batch.
 #[derive(Debug)]
@@ -38,23 +48,56 @@ pub(crate) struct Due {
 pub(crate) struct Rest {
     calls: Box<[u8]>,
     left: usize,
-    collected: Collected,
+    /// What came of the calls before.
+    outcomes: Answer,
+    tally: Tally,
 }
 
-/// What came of the calls so far.
-#[derive(Debug, Default)]
-pub(crate) struct Collected {
-    /// A list; its header counts all calls of the batch.
-    outcomes: Vec<u8>,
-    handed: Vec<u64>,
-    count: usize,
+/// How far a batch is, whose outcomes are written into the answer one behind the other: a list, whose header counts all of its calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
     calls: usize,
+    outcomes: usize,
+    /// How many references the outcomes before the one being written hand over.
+    handed: usize,
+}
+
+/// The calls of a batch that are done in one go.
+struct Turn<'a> {
+    now: Time,
+    ticket: Ticket,
+    /// Those that are left.
+    calls: BatchCalls<'a>,
+    /// How many of those that were done may have been long.
+    long: usize,
+}
+
+/// What comes after some calls of a batch.
+enum Next {
+    /// Another call, if there is one.
+    Call,
+    /// Another call that has to be done by itself.
+    Apart,
+    /// The answer: all are done, or there is no room for what comes of more.
+    Answer,
+    /// A wait: the batch goes on when the call has been done elsewhere.
+    Wait,
+}
+
+/// What came of one call.
+enum Done {
+    /// Its outcome, which was entered.
+    Entered,
+    /// Nothing, for there is no room for that.
+    Full,
+    /// Nothing yet.
+    Not,
 }
 
 impl Engine {
     /// Does the calls of a batch, as far as they go at once.
     pub(super) fn begin_batch(&self, now: Time, ticket: Ticket, calls: BatchCalls<'_>, out: &mut Outputs) -> Step {
-        out.collected.begin(calls.len());
+        out.begin_outcomes(calls.len());
         self.do_calls(now, ticket, calls, out)
     }
 
@@ -75,19 +118,18 @@ impl Engine {
             }
             return rest.give_up(&mut out.dropped);
         }
-        out.collected = rest.collected;
-        let goes_on = match outcome {
-            None => true,
-            Some(Ok(answer)) => {
-                out.answer = answer;
-                out.collect_done()
+        (out.answer, out.tally) = (rest.outcomes, rest.tally);
+        let goes_on = outcome.is_none_or(|outcome| {
+            out.begin_outcome();
+            match outcome {
+                Ok(answer) => out.collect(answer),
+                Err(fault) => out.collect_fault(&fault),
             }
-            Some(Err(fault)) => out.collect_fault(&fault),
-        };
+        });
         let step = if goes_on && !seeded!("batch_ends_at_a_job") {
             self.do_calls(now, ticket, BatchCalls::resume(&rest.calls, rest.left), out)
         } else {
-            out.answer_collected();
+            out.end_outcomes();
             Step::Done
         };
         if step == Step::Done {
@@ -96,60 +138,155 @@ impl Engine {
         }
     }
 
-    fn do_calls(&self, now: Time, ticket: Ticket, mut calls: BatchCalls<'_>, out: &mut Outputs) -> Step {
-        let mut long = 0;
-        while let Some((call, others)) = calls.split_first() {
-            let operation = Operation::from_code(call.operation);
-            long += usize::from(operation.is_some_and(|operation| operation.properties().may_be_long));
-            if long > LONG_CALLS_MAX {
-                let rest = Box::new(Rest::new(calls, &mut out.collected));
-                self.go_on_later(ticket, rest, None, out);
-                return Step::Waits;
+    fn do_calls(&self, now: Time, ticket: Ticket, calls: BatchCalls<'_>, out: &mut Outputs) -> Step {
+        let mut turn = Turn {
+            now,
+            ticket,
+            calls,
+            long: 0,
+        };
+        loop {
+            let next = match self.do_run(&mut turn, out) {
+                Next::Apart => self.do_apart(&mut turn, out),
+                next => next,
+            };
+            match next {
+                Next::Call | Next::Apart => self.free_dropped(now, out),
+                Next::Answer => {
+                    self.free_dropped(now, out);
+                    out.end_outcomes();
+                    return Step::Done;
+                }
+                Next::Wait => return Step::Waits,
             }
-            calls = others;
-            panic_around_if_asked(call.arguments);
-            out.answer.clear();
-            out.answer.taken = out.collected.bytes();
-            if out.answer.taken.saturating_add(SPARE_BYTES) > self.settings().reply_bytes_max && out.collected.count > 0
-            {
+        }
+    }
+
+    /// Does the calls that come next as long as they are short and to the same object, which is locked once for all of them.
+    fn do_run(&self, turn: &mut Turn<'_>, out: &mut Outputs) -> Next {
+        let Some((first, _)) = turn.calls.split_first() else {
+            return Next::Answer;
+        };
+        panic_around_if_asked(first.arguments);
+        let id = short(&first).map(|_| ObjectId(first.object));
+        let Some(slot) = id.and_then(|id| out.recent.object(self.registry(), id)) else {
+            return Next::Apart;
+        };
+        let next = self.do_locked(turn, slot.id, &mut slot.state.lock(), out);
+        out.recent.keep(slot);
+        next
+    }
+
+    fn do_locked(&self, turn: &mut Turn<'_>, id: ObjectId, state: &mut State, out: &mut Outputs) -> Next {
+        let State::Free(contents) = state else {
+            return Next::Apart;
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| self.do_short(turn, id, contents, out)));
+        done.unwrap_or_else(|_| {
+            let fault = self.fail(turn.now, id, state, turn.ticket, out);
+            out.drop_taken();
+            // Unless the panic came when what came of the call had been entered.
+            if out.owes(turn.calls.len()) && !out.collect_fault(&fault) {
+                return Next::Answer;
+            }
+            Next::Call
+        })
+    }
+
+    fn do_short(&self, turn: &mut Turn<'_>, id: ObjectId, contents: &mut Contents, out: &mut Outputs) -> Next {
+        for _ in 0..RUN_MAX {
+            let Some((call, others)) = turn.calls.split_first() else {
+                return Next::Answer;
+            };
+            if call.object != id.0 {
                 break;
             }
-            let done = match operation {
-                Some(operation) => self.do_one(now, ticket, operation, &call, others, out),
-                None => Err(unknown_operation(call.operation).into()),
+            let Some(operation) = short(&call) else {
+                return Next::Apart;
             };
-            let goes_on = match done {
-                Ok(Step::Waits | Step::Long) => return Step::Waits,
-                Ok(Step::Done) => out.collect_done(),
-                Err(fault) => out.collect_fault(&fault),
-            };
-            out.drop_taken();
-            self.free_dropped(now, out);
-            if !goes_on {
+            let before = std::mem::replace(&mut turn.calls, others);
+            let done = self.do_next(turn.ticket, Some(operation), &call, out, |call, out| {
+                self.check_arguments(call, &mut out.taken)?;
+                let arguments = Raw::assume_checked(call.arguments);
+                let mut context = self.context(turn.now, id, !out.taken.is_empty(), out);
+                contents.call(call.operation, arguments, &turn.ticket, &mut context)
+            });
+            match done {
+                Done::Entered => {}
+                Done::Full => return Next::Answer,
+                // The object is such that it is long.
+                Done::Not => {
+                    out.unbegin_outcome();
+                    turn.calls = before;
+                    return Next::Apart;
+                }
+            }
+            // What was dropped is freed when nothing is locked.
+            if !out.dropped.is_empty() {
                 break;
             }
         }
-        out.answer_collected();
-        Step::Done
+        Next::Call
     }
 
-    #[inline]
-    fn do_one(
-        &self,
-        now: Time,
-        ticket: Ticket,
-        operation: Operation,
-        call: &BatchCall<'_>,
-        others: BatchCalls<'_>,
-        out: &mut Outputs,
-    ) -> Result<Step, Box<Fault>> {
-        let call = Call {
-            number: ticket.number,
-            operation,
-            object: call.object,
-            arguments: call.arguments,
+    /// Does the next call, whatever it is.
+    #[inline(never)]
+    fn do_apart(&self, turn: &mut Turn<'_>, out: &mut Outputs) -> Next {
+        let Some((call, others)) = turn.calls.split_first() else {
+            return Next::Answer;
         };
-        self.apply(now, ticket.caller, &call, Some(&others), out)
+        let operation = Operation::from_code(call.operation);
+        turn.long += usize::from(operation.is_some_and(|operation| operation.properties().may_be_long));
+        if turn.long > LONG_CALLS_MAX {
+            let rest = Box::new(Rest::new(turn.calls, out));
+            self.go_on_later(turn.ticket, rest, None, out);
+            return Next::Wait;
+        }
+        turn.calls = others;
+        let done = self.do_next(turn.ticket, operation, &call, out, |call, out| {
+            self.apply(turn.now, turn.ticket.caller, call, Some(&others), out)
+        });
+        match done {
+            Done::Entered => Next::Call,
+            Done::Full => Next::Answer,
+            Done::Not => Next::Wait,
+        }
+    }
+
+    /// Has a call done, and enters what comes of it.
+    #[expect(clippy::inline_always, reason = "it stands around the two ways to do a call")]
+    #[inline(always)]
+    fn do_next<'a>(
+        &self,
+        ticket: Ticket,
+        operation: Option<Operation>,
+        call: &BatchCall<'a>,
+        out: &mut Outputs,
+        do_it: impl FnOnce(&Call<'a>, &mut Outputs) -> Result<Step, Box<Fault>>,
+    ) -> Done {
+        out.begin_outcome();
+        if out.is_full(self.settings().reply_bytes_max) {
+            return Done::Full;
+        }
+        let done = match operation {
+            Some(operation) => {
+                let call = Call {
+                    number: ticket.number,
+                    operation,
+                    object: call.object,
+                    arguments: call.arguments,
+                };
+                do_it(&call, out)
+            }
+            None => Err(unknown_operation(call.operation).into()),
+        };
+        let goes_on = match done {
+            Ok(Step::Waits | Step::Long) => return Done::Not,
+            Ok(Step::Done) => out.collect_done(),
+            Err(fault) => out.collect_fault(&fault),
+        };
+        out.drop_taken();
+        if goes_on { Done::Entered } else { Done::Full }
     }
 
     /// Has the driver come back for the rest of a batch: now other work has its turn, or an object is locked.
@@ -166,122 +303,142 @@ impl Engine {
 }
 
 impl Outputs {
-    /// Enters what came of a call, whose answer lies in the outputs. The batch goes on.
+    /// Begins the outcomes of so many calls.
+    fn begin_outcomes(&mut self, calls: usize) {
+        self.tally = Tally {
+            calls,
+            ..Tally::default()
+        };
+        write_list_header(&mut self.answer.result, calls);
+    }
+
+    /// Begins what comes of a call, as that of one that is done: its result comes next.
+    #[inline]
+    fn begin_outcome(&mut self) {
+        let Self { answer, tally, .. } = self;
+        tally.handed = answer.handed.len();
+        answer.taken = taken(answer, *tally);
+        answer.start = begin_batch_done(&mut answer.result);
+    }
+
+    /// Whether a reply of so many bytes has no room for another outcome, however small: what was begun is none then.
+    #[inline]
+    fn is_full(&mut self, bytes: usize) -> bool {
+        let is_full = self.answer.taken.saturating_add(SPARE_BYTES) > bytes && self.tally.outcomes > 0;
+        if is_full {
+            self.unbegin_outcome();
+        }
+        is_full
+    }
+
+    /// Takes back what was begun, if an outcome was: a panic may have come in the middle of it.
+    fn unbegin_outcome(&mut self) {
+        let before = self.outcomes_bytes();
+        if before < self.answer.result.len() {
+            self.answer.result.truncate(before);
+            self.answer.start = 0;
+            let handed = self.tally.handed.min(self.answer.handed.len());
+            self.dropped.extend(self.answer.handed.drain(handed..).map(ObjectId));
+        }
+    }
+
+    /// Whether an outcome is missing before so many calls that are left.
+    fn owes(&self, left: usize) -> bool {
+        self.tally.outcomes + left < self.tally.calls
+    }
+
+    /// How many bytes the outcomes take that are ended.
+    fn outcomes_bytes(&self) -> usize {
+        let begun = self.answer.start.checked_sub(BATCH_DONE_BYTES);
+        begun.unwrap_or(self.answer.result.len())
+    }
+
+    /// Ends what came of a call, whose result was written. The batch goes on.
     #[inline]
     fn collect_done(&mut self) -> bool {
-        let Self { answer, collected, .. } = self;
-        write_batch_done(&answer.result, &mut collected.outcomes);
-        if !answer.handed.is_empty() {
-            collected.handed.append(&mut answer.handed);
-        }
-        collected.count += 1;
+        end_batch_done(&mut self.answer.result, std::mem::take(&mut self.answer.start));
+        self.tally.outcomes += 1;
         true
+    }
+
+    /// Enters what came of a call that was done elsewhere.
+    fn collect(&mut self, mut answer: Answer) -> bool {
+        self.answer.result.append(&mut answer.result);
+        self.answer.handed.append(&mut answer.handed);
+        self.collect_done()
     }
 
     /// Enters why a call was refused. False if it is not done for want of room, and so nothing after it.
     #[cold]
     fn collect_fault(&mut self, fault: &Fault) -> bool {
-        // A panic may have come in the middle of an answer.
-        self.dropped.extend(self.answer.handed.drain(..).map(ObjectId));
+        self.unbegin_outcome();
         if is_crowded_out(fault) {
             return false;
         }
-        write_batch_fault(fault, &mut self.collected.outcomes);
-        self.collected.count += 1;
+        write_batch_fault(fault, &mut self.answer.result);
+        self.tally.outcomes += 1;
         true
     }
 
     /// Gives up what was to be handed over: an answer that was being made is not sent.
     pub(super) fn give_up_answer(&mut self) {
-        let Self {
-            answer,
-            collected,
-            dropped,
-            ..
-        } = self;
-        let handed = answer.handed.drain(..).chain(collected.handed.drain(..));
-        dropped.extend(handed.map(ObjectId));
-        answer.clear();
-        collected.clear();
+        self.dropped.extend(self.answer.handed.drain(..).map(ObjectId));
+        self.answer.clear();
     }
 
-    /// Makes the collected outcomes the answer.
-    fn answer_collected(&mut self) {
-        let Self { answer, collected, .. } = self;
-        collected.correct_header();
-        answer.clear();
-        std::mem::swap(&mut answer.result, &mut collected.outcomes);
-        std::mem::swap(&mut answer.handed, &mut collected.handed);
+    /// Makes the outcomes a reply: its header counts those that there are.
+    fn end_outcomes(&mut self) {
+        let Self { answer, tally, .. } = self;
+        (answer.start, answer.taken) = (0, 0);
+        if tally.outcomes != tally.calls {
+            let (mut promised, mut header) = (Vec::new(), Vec::new());
+            write_list_header(&mut promised, tally.calls);
+            write_list_header(&mut header, tally.outcomes);
+            answer.result.splice(..promised.len(), header);
+        }
     }
 }
 
-impl Collected {
-    fn begin(&mut self, calls: usize) {
-        self.clear();
-        self.calls = calls;
-        write_list_header(&mut self.outcomes, calls);
+/// What of a reply the outcomes in it take, with the beginning of the next.
+#[inline]
+fn taken(outcomes: &Answer, tally: Tally) -> usize {
+    if tally.outcomes == 0 {
+        return 0;
     }
-
-    /// Whether there is nothing to forget.
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.outcomes.is_empty() && self.handed.is_empty()
-    }
-
-    /// Forgets everything; buffers keep their capacity unless it is large.
-    pub(super) fn clear(&mut self) {
-        if self.outcomes.capacity() > Answer::KEPT_BYTES_MAX {
-            self.outcomes = Vec::new();
-        }
-        self.outcomes.clear();
-        self.handed.clear();
-        self.count = 0;
-    }
-
-    /// What of a reply the outcomes take, with the beginning of the next.
-    #[inline]
-    fn bytes(&self) -> usize {
-        if self.count == 0 {
-            return 0;
-        }
-        self.outcomes.len() + HANDED_BYTES_MAX * self.handed.len() + OUTCOME_HEADER_BYTES_MAX
-    }
-
-    /// Lets the header count the outcomes that there are.
-    fn correct_header(&mut self) {
-        if self.count == self.calls {
-            return;
-        }
-        let (mut promised, mut header) = (Vec::new(), Vec::new());
-        write_list_header(&mut promised, self.calls);
-        write_list_header(&mut header, self.count);
-        self.outcomes.splice(..promised.len(), header);
-    }
+    outcomes.result.len() + HANDED_BYTES_MAX * outcomes.handed.len() + OUTCOME_HEADER_BYTES_MAX
 }
 
 impl Rest {
-    fn new(calls: BatchCalls<'_>, collected: &mut Collected) -> Self {
+    /// The calls that are left, and what came of those before the one that was begun last.
+    fn new(calls: BatchCalls<'_>, out: &mut Outputs) -> Self {
+        out.unbegin_outcome();
         Self {
             calls: calls.bytes().into(),
             left: calls.len(),
-            collected: std::mem::take(collected),
+            outcomes: std::mem::take(&mut out.answer),
+            tally: out.tally,
         }
     }
 
     /// What it occupies.
     pub(crate) fn cost(&self) -> u64 {
-        (self.calls.len() + self.collected.outcomes.len()) as u64
+        cost(self.calls.len(), self.outcomes.result.len())
     }
 
     /// What of the reply is taken already.
     pub(super) fn taken(&self) -> usize {
-        self.collected.bytes()
+        taken(&self.outcomes, self.tally)
     }
 
     /// Gives up what it was to hand over: nobody will be answered.
     pub(super) fn give_up(&self, dropped: &mut Vec<ObjectId>) {
-        dropped.extend(self.collected.handed.iter().map(|&object| ObjectId(object)));
+        dropped.extend(self.outcomes.handed.iter().map(|&object| ObjectId(object)));
     }
+}
+
+/// What the bytes of calls occupy, and those of what came of the calls before them.
+fn cost(calls: usize, outcomes: usize) -> u64 {
+    (calls + outcomes) as u64
 }
 
 impl Checked<'_> {
@@ -289,15 +446,25 @@ impl Checked<'_> {
     pub(super) fn due(&self, out: &mut Outputs) -> Due {
         Due {
             ticket: self.ticket,
-            rest: self.batch.map(|&calls| Box::new(Rest::new(calls, &mut out.collected))),
+            rest: self.batch.map(|&calls| Box::new(Rest::new(calls, out))),
         }
     }
 
     /// What [`Rest::cost`] of it will be.
     pub(super) fn rest_cost(&self, out: &Outputs) -> u64 {
         self.batch
-            .map_or(0, |calls| (calls.bytes().len() + out.collected.outcomes.len()) as u64)
+            .map_or(0, |calls| cost(calls.bytes().len(), out.outcomes_bytes()))
     }
+}
+
+/// What is done to an object without a wait and at once, unless the object is such that it takes long.
+#[expect(clippy::inline_always, reason = "it looks into two tables")]
+#[inline(always)]
+fn short(call: &BatchCall<'_>) -> Option<Operation> {
+    let operation = Operation::from_code(call.operation)?;
+    let properties = operation.properties();
+    let waits = properties.may_block || properties.delivers;
+    (!waits && !properties.may_be_long && !call.asks_server()).then_some(operation)
 }
 
 #[cold]

@@ -10,7 +10,7 @@ use super::types::{Caller, ObjectId, SessionId, Ticket, Time};
 use super::{Call, Engine};
 use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::op::{BatchCalls, ManagerOp, Operation, unbatchable};
-use byproxy_proto::value::{DecodeError, DecodeErrorKind, Limits, Raw, Token, walk};
+use byproxy_proto::value::{DecodeError, DecodeErrorKind, Limits, Raw, Token, is_flat, walk};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A call whose arguments were checked.
@@ -65,22 +65,8 @@ impl Engine {
         {
             return Ok(self.begin_batch(now, caller.ticket(call.number), calls, out));
         }
-        self.check_arguments(call, &mut out.taken)?;
-        let arguments = Raw::assume_checked(call.arguments);
-        if batch.is_some()
-            && let Some(reason) = unbatchable(call.operation, arguments)
-        {
-            let message = format!("{} {reason}", call.operation.name());
-            return Err(Fault::new(FaultCode::Unsupported, message).into());
-        }
-        let checked = Checked {
-            ticket: caller.ticket(call.number),
-            operation: call.operation,
-            arguments,
-            proxies: !out.taken.is_empty(),
-            batch,
-        };
-        match ManagerOp::read(call.operation, arguments) {
+        let checked = self.check_call(caller, call, batch, out)?;
+        match ManagerOp::read(call.operation, checked.arguments) {
             None => self.call_object(now, ObjectId(call.object), &checked, out),
             Some(op) => {
                 let op = op.map_err(Fault::from)?;
@@ -89,9 +75,46 @@ impl Engine {
         }
     }
 
-    /// Checks a call's arguments in one walk and takes a reference to every object in them.
-    #[inline]
-    fn check_arguments(&self, call: &Call<'_>, taken: &mut Vec<ObjectId>) -> Result<(), Box<Fault>> {
+    /// Checks a call, and takes a reference to every object in its arguments.
+    #[expect(clippy::inline_always, reason = "what it returns is to stay in registers")]
+    #[inline(always)]
+    pub(super) fn check_call<'a>(
+        &self,
+        caller: Caller,
+        call: &Call<'a>,
+        batch: Option<&'a BatchCalls<'a>>,
+        out: &mut Outputs,
+    ) -> Result<Checked<'a>, Box<Fault>> {
+        self.check_arguments(call, &mut out.taken)?;
+        let arguments = Raw::assume_checked(call.arguments);
+        if batch.is_some()
+            && let Some(reason) = unbatchable(call.operation, arguments)
+        {
+            let message = format!("{} {reason}", call.operation.name());
+            return Err(Fault::new(FaultCode::Unsupported, message).into());
+        }
+        Ok(Checked {
+            ticket: caller.ticket(call.number),
+            operation: call.operation,
+            arguments,
+            proxies: !out.taken.is_empty(),
+            batch,
+        })
+    }
+
+    /// Checks a call's arguments and takes a reference to every object in them.
+    #[expect(clippy::inline_always, reason = "nearly always a look at a few bytes")]
+    #[inline(always)]
+    pub(super) fn check_arguments(&self, call: &Call<'_>, taken: &mut Vec<ObjectId>) -> Result<(), Box<Fault>> {
+        if is_flat(call.arguments, &self.settings().limits) {
+            return Ok(());
+        }
+        self.walk_arguments(call, taken)
+    }
+
+    /// The same in one walk, whatever they are.
+    #[inline(never)]
+    fn walk_arguments(&self, call: &Call<'_>, taken: &mut Vec<ObjectId>) -> Result<(), Box<Fault>> {
         let mut refused = None;
         let depth = self.settings().limits.depth;
         // What stands around the values does not count: each may be as deep as any other call allows.
@@ -175,11 +198,18 @@ impl Engine {
             }
             Some(done) => done,
             None => {
-                self.poison(now, id, &mut state, out);
-                out.queue.retain(|output| !output.answers(call.ticket));
-                Err(panicked().into())
+                let fault = self.fail(now, id, &mut state, call.ticket, out);
+                Err(fault.into())
             }
         }
+    }
+
+    /// Poisons an object that a call panicked in, and takes back what it may have answered; returns what it is answered with.
+    #[cold]
+    pub(super) fn fail(&self, now: Time, id: ObjectId, state: &mut State, ticket: Ticket, out: &mut Outputs) -> Fault {
+        self.poison(now, id, state, out);
+        out.queue.retain(|output| !output.answers(ticket));
+        panicked()
     }
 
     /// Does what there is to do with a call on an object whose contents are not there.

@@ -63,7 +63,8 @@ impl OrderedMap {
     }
 
     /// Finds a key's place.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "most of what most calls do")]
+    #[inline(always)]
     pub(crate) fn place(&self, key: &[u8]) -> Place {
         let hash = self.hash(key);
         let is_key = |&position: &u64| self.pair_at(position).is_some_and(|(found, _)| found.is(key));

@@ -3,7 +3,7 @@
 //! The driver owns one [`Outputs`] per thread and passes it to every `handle_*`; buffers keep their capacity, so that a small call
 //! answered at once allocates nothing. Outputs are delivered after the `handle_*` has returned, when no lock of the engine is held.
 
-use super::batch::Collected;
+use super::batch::Tally;
 use super::job::Job;
 use super::recent::Recent;
 use super::types::{Caller, ObjectId, Ticket};
@@ -16,8 +16,8 @@ pub struct Outputs {
     used: bool,
     pub(super) immediate: Immediate,
     pub(super) answer: Answer,
-    /// What came of the calls of the batch being done.
-    pub(super) collected: Collected,
+    /// How far the batch is that is being done, if the answer is one's.
+    pub(super) tally: Tally,
     pub(super) queue: Vec<Output>,
     /// References to give up once no object is locked any more.
     pub(super) dropped: Vec<ObjectId>,
@@ -49,6 +49,8 @@ pub struct Answer {
     pub handed: Vec<u64>,
     /// One value.
     pub result: Vec<u8>,
+    /// Where the result of the call begins that is being done: behind what came of the calls of its batch before it, if those are here.
+    pub(super) start: usize,
     /// How many bytes of its reply are taken already, by the calls of a batch before this one.
     pub(super) taken: usize,
 }
@@ -161,7 +163,7 @@ impl Outputs {
     #[inline]
     pub fn clear(&mut self) {
         self.used = false;
-        if matches!(self.immediate, Immediate::Fault { .. }) || self.asks_more() || !self.collected.is_empty() {
+        if matches!(self.immediate, Immediate::Fault { .. }) || self.asks_more() {
             self.clear_more();
         }
         self.immediate = Immediate::Nothing;
@@ -172,7 +174,6 @@ impl Outputs {
     fn clear_more(&mut self) {
         self.immediate = Immediate::Nothing;
         self.queue.clear();
-        self.collected.clear();
     }
 
     /// Gives up the references that were taken for a call's arguments.
@@ -195,7 +196,7 @@ impl Answer {
         }
         self.result.clear();
         self.handed.clear();
-        self.taken = 0;
+        (self.start, self.taken) = (0, 0);
     }
 
     #[cold]

@@ -10,7 +10,8 @@ use super::argument::{Argument, Wait};
 use crate::fault::{Fault, FaultCode};
 use crate::value::reader::Reader;
 use crate::value::{
-    DecodeError, Limits, Malformed, Raw, Value, tag, write_bytes, write_int, write_list_header, write_str, write_uint,
+    DecodeError, Limits, Malformed, Raw, Value, tag, varint, write_bytes, write_int, write_list_header, write_str,
+    write_uint,
 };
 
 /// How many calls one batch may have.
@@ -37,6 +38,21 @@ pub struct BatchCall<'a> {
     pub object: u64,
     /// One List value.
     pub arguments: &'a [u8],
+}
+
+impl BatchCall<'_> {
+    /// Whether it asks the server itself, and not an object: its operation's noun is zero.
+    ///
+    /// ```
+    /// use byproxy_proto::op::{BatchCall, Operation};
+    ///
+    /// let call = |operation: Operation| BatchCall { operation: operation.code(), object: 9, arguments: &[7, 0] };
+    /// assert!(call(Operation::Show).asks_server() && !call(Operation::ListLen).asks_server());
+    /// ```
+    #[inline]
+    pub fn asks_server(&self) -> bool {
+        self.operation < 0x100
+    }
 }
 
 /// The calls of a batch, in order.
@@ -350,6 +366,66 @@ impl<'a> Iterator for BatchOutcomes<'a> {
 #[inline]
 pub fn write_batch_done(result: &[u8], out: &mut Vec<u8>) {
     write_bytes(out, result);
+}
+
+/// What [`begin_batch_done`] appends, in bytes.
+pub const BATCH_DONE_BYTES: usize = 2;
+
+/// Begins the outcome of a call that is done: its result is to be appended next, and [`end_batch_done`] called with where that begins, which
+/// is what this returns.
+///
+/// ```
+/// use byproxy_proto::op::{begin_batch_done, end_batch_done, write_batch_done};
+///
+/// let (mut item, mut same) = (Vec::new(), Vec::new());
+/// let start = begin_batch_done(&mut item);
+/// item.extend_from_slice(&[2, 1]);
+/// end_batch_done(&mut item, start);
+/// write_batch_done(&[2, 1], &mut same);
+/// assert_eq!(item, same);
+/// ```
+#[inline]
+pub fn begin_batch_done(out: &mut Vec<u8>) -> usize {
+    out.extend_from_slice(&[tag::BYTES, 0]);
+    out.len()
+}
+
+/// Ends an outcome whose result begins at `start`: see [`begin_batch_done`].
+///
+/// ```
+/// use byproxy_proto::op::{BatchOutcome, BatchOutcomes, begin_batch_done, end_batch_done};
+/// use byproxy_proto::value::{write_list_header, write_str};
+///
+/// let mut result = Vec::new();
+/// write_list_header(&mut result, 1);
+/// let start = begin_batch_done(&mut result);
+/// write_str(&mut result, &"long".repeat(1000));
+/// end_batch_done(&mut result, start);
+/// let outcome = BatchOutcomes::open(&result)?.next();
+/// assert!(matches!(outcome, Some(Ok(BatchOutcome::Done(text))) if text.len() == 4003));
+/// # Ok::<(), byproxy_proto::value::DecodeError>(())
+/// ```
+#[inline]
+pub fn end_batch_done(out: &mut Vec<u8>, start: usize) {
+    let len = out.len().saturating_sub(start);
+    match u8::try_from(len) {
+        Ok(len @ 0..0x80) => {
+            if let Some(byte) = start.checked_sub(1).and_then(|at| out.get_mut(at)) {
+                *byte = len;
+            }
+        }
+        _ => end_long(out, start, len),
+    }
+}
+
+/// The same where the length takes more than the byte that was left for it.
+#[cold]
+fn end_long(out: &mut Vec<u8>, start: usize, len: usize) {
+    let mut header = Vec::new();
+    varint(&mut header, len as u64);
+    if let Some(at) = start.checked_sub(1).filter(|&at| at < out.len()) {
+        out.splice(at..start, header);
+    }
 }
 
 /// Appends the outcome of a call that was refused.

@@ -14,8 +14,8 @@ mod queue;
 
 pub use argument::{Argument, ArgumentError, Arguments, Items, Pairs, Wait};
 pub use batch::{
-    BATCH_CALLS_MAX, BatchCall, BatchCalls, BatchOutcome, BatchOutcomes, unbatchable, write_batch_call,
-    write_batch_done, write_batch_fault, write_batch_header,
+    BATCH_CALLS_MAX, BATCH_DONE_BYTES, BatchCall, BatchCalls, BatchOutcome, BatchOutcomes, begin_batch_done,
+    end_batch_done, unbatchable, write_batch_call, write_batch_done, write_batch_fault, write_batch_header,
 };
 pub use dict::DictOp;
 pub use list::ListOp;

@@ -54,7 +54,7 @@ pub(crate) use reader::Reader;
 pub use ser::{Serializer, to_vec, to_writer};
 pub use text::summary;
 pub use token::{Kind, TOKEN_NAME, Token};
-pub use walk::walk;
+pub use walk::{is_flat, walk};
 pub(crate) use writer::varint;
 pub use writer::{
     some_prefix_needed, write_bool, write_bytes, write_dict_header, write_float, write_int, write_list_header,

@@ -16,7 +16,24 @@ pub(super) fn pass(bytes: &[u8]) -> Option<&[u8]> {
     })
 }
 
-/// The same for bytes that were checked before: strings are not looked into.
+/// As [`pass`], for what takes a few instructions: strings that are ASCII and two words long at most, and small integers.
+#[expect(
+    clippy::inline_always,
+    reason = "it calls nothing, and so costs its caller nothing else"
+)]
+#[inline(always)]
+pub(super) fn pass_brief(bytes: &[u8]) -> Option<&[u8]> {
+    match *bytes {
+        [tag::STR, len @ 0..=16, ref rest @ ..] => {
+            let (string, after) = rest.split_at_checked(len.into())?;
+            is_plain(string).then_some(after)
+        }
+        [tag::INT, ref rest @ ..] => small_int(rest),
+        _ => None,
+    }
+}
+
+/// As [`pass`], for bytes that were checked before: strings are not looked into.
 #[inline]
 pub(super) fn pass_checked(bytes: &[u8]) -> Option<&[u8]> {
     pass_if(bytes, |_, after| Some(after))
@@ -33,7 +50,7 @@ pub(super) fn open(bytes: &[u8]) -> Option<(usize, &[u8])> {
     (parts <= rest.len()).then_some((parts, rest))
 }
 
-#[expect(clippy::inline_always, reason = "it is the whole of the two functions around it")]
+#[expect(clippy::inline_always, reason = "it is the whole of the functions around it")]
 #[inline(always)]
 fn pass_if<'a>(bytes: &'a [u8], after_string: impl FnOnce(&[u8], &'a [u8]) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
     let (&tag, rest) = bytes.split_first()?;
@@ -42,15 +59,10 @@ fn pass_if<'a>(bytes: &'a [u8], after_string: impl FnOnce(&[u8], &'a [u8]) -> Op
             let (string, after) = counted(rest)?;
             after_string(string, after)
         }
-        tag::INT => match rest {
-            // There is no minus zero.
-            [negative @ 0..=1, byte @ 0..0x80, after @ ..] if byte >= negative => Some(after),
-            [0 | 1, 0x80..=0xff, 1..0x80, after @ ..] | [0 | 1, 0x80..=0xff, 0x80..=0xff, 1..0x80, after @ ..] => {
-                Some(after)
-            }
+        tag::INT => small_int(rest).or_else(|| match rest {
             [0 | 1, 0x80..=0xff, after @ ..] => groups(after),
             _ => None,
-        },
+        }),
         tag::NONE => Some(rest),
         tag::BOOL => match rest {
             [0 | 1, after @ ..] => Some(after),
@@ -58,6 +70,20 @@ fn pass_if<'a>(bytes: &'a [u8], after_string: impl FnOnce(&[u8], &'a [u8]) -> Op
         },
         tag::FLOAT => rest.get(size_of::<f64>()..),
         tag::BYTES => counted(rest).map(|(_, after)| after),
+        _ => None,
+    }
+}
+
+/// What follows the sign and the varint of an integer, if that has three bytes at most.
+#[expect(clippy::inline_always, reason = "a look at a few bytes")]
+#[inline(always)]
+fn small_int(rest: &[u8]) -> Option<&[u8]> {
+    match rest {
+        // There is no minus zero.
+        [negative @ 0..=1, byte @ 0..0x80, after @ ..] if byte >= negative => Some(after),
+        [0 | 1, 0x80..=0xff, 1..0x80, after @ ..] | [0 | 1, 0x80..=0xff, 0x80..=0xff, 1..0x80, after @ ..] => {
+            Some(after)
+        }
         _ => None,
     }
 }

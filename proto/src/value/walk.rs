@@ -37,13 +37,55 @@ pub fn walk(bytes: &[u8], limits: &Limits, mut on_token: impl FnMut(Token)) -> R
     Ok(len)
 }
 
+/// Whether `bytes` are one list or dict of a few short scalars within the limits, as most arguments are: then there is no need to
+/// [`walk`] them, which would find their whole length and no proxy. If not, that says nothing.
+///
+/// ```
+/// use byproxy_proto::value::{is_flat, walk, Limits};
+///
+/// let limits = Limits::default();
+/// assert!(is_flat(&[7, 2, 0, 3, 0, 5], &limits), "[None, 5]");
+/// assert!(!is_flat(&[7, 1, 7, 0], &limits) && walk(&[7, 1, 7, 0], &limits, |_token| {}).is_ok(), "[[]]");
+/// assert!(!is_flat(b"garbage", &limits));
+/// ```
+#[inline]
+pub fn is_flat(bytes: &[u8], limits: &Limits) -> bool {
+    let Some((mut left, mut rest)) = open_within(bytes, limits).filter(|_| bytes.len() <= limits.bytes) else {
+        return false;
+    };
+    while left > 0 {
+        // Whatever takes more than a few instructions is left to a function, and all that comes behind it: so nothing is saved here.
+        let Some(after) = short::pass_brief(rest) else {
+            return are_flat(rest, left);
+        };
+        (left, rest) = (left - 1, after);
+    }
+    rest.is_empty()
+}
+
+/// Whether these are so many short scalars.
+#[inline(never)]
+fn are_flat(rest: &[u8], left: usize) -> bool {
+    pass_all(rest, left).is_some_and(<[u8]>::is_empty)
+}
+
 /// What follows the list or dict at the front of `bytes`, if all its parts are few and short: most that is checked is such a list of
 /// arguments. If they are not, the walk begins anew.
 fn flat<'a>(bytes: &'a [u8], limits: &Limits) -> Option<&'a [u8]> {
+    let (parts, rest) = open_within(bytes, limits)?;
+    pass_all(rest, parts)
+}
+
+/// How many parts the list or dict at the front of `bytes` has, if they are few and may be as many, and what follows its header.
+#[inline]
+fn open_within<'a>(bytes: &'a [u8], limits: &Limits) -> Option<(usize, &'a [u8])> {
     let (parts, rest) = short::open(bytes)?;
-    if limits.depth < 2 || limits.memory / Limits::PART_BYTES <= parts {
-        return None;
-    }
+    let within = limits.depth >= 2 && limits.memory >= (parts + 1) * Limits::PART_BYTES;
+    within.then_some((parts, rest))
+}
+
+#[inline]
+fn pass_all(rest: &[u8], parts: usize) -> Option<&[u8]> {
     (0..parts).try_fold(rest, |rest, _| short::pass(rest))
 }
 
@@ -212,6 +254,7 @@ mod tests {
             let limits = Limits { bytes: 1 << 20, depth, memory };
             let mut parts_left = parts;
             let slowly = slowly(&bytes, &limits, 0, &mut parts_left).map(|rest| bytes.len() - rest.len());
+            prop_assert_eq!(is_flat(&bytes, &limits), flat(&bytes, &limits) == Some(&[]));
             prop_assert_eq!(walk(&bytes, &limits, |_| {}), slowly);
         }
 
@@ -221,6 +264,9 @@ mod tests {
             if let Some(rest) = short::pass(&bytes) {
                 prop_assert_eq!(&begun, &Ok((0, rest)));
                 prop_assert_eq!(short::pass_checked(&bytes), Some(rest));
+                prop_assert!(short::pass_brief(&bytes).is_none_or(|brief| brief == rest));
+            } else {
+                prop_assert_eq!(short::pass_brief(&bytes), None);
             }
             if let Some(opened) = short::open(&bytes) {
                 prop_assert_eq!(begun, Ok(opened));

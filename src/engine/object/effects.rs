@@ -40,7 +40,8 @@ impl Effects<'_> {
     #[inline(always)]
     pub(crate) fn room(&self, bytes: usize) -> Result<(), Box<Fault>> {
         let limit = self.settings.reply_bytes_max;
-        let alone = self.answer.result.len().saturating_add(bytes);
+        let written = self.answer.result.len().saturating_sub(self.answer.start);
+        let alone = written.saturating_add(bytes);
         if alone.saturating_add(self.answer.taken) <= limit {
             return Ok(());
         }
@@ -176,7 +177,8 @@ impl Effects<'_> {
     }
 
     /// As [`Effects::copy_out`], as a value that is there: with the Some tag where its own first byte demands one.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "two moves for nearly every cell")]
+    #[inline(always)]
     pub(crate) fn copy_out_some(&mut self, cell: &Cell) {
         cell.write_some(&mut self.answer.result);
         self.hand_copies(cell);

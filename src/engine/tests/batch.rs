@@ -286,6 +286,44 @@ fn a_busy_object_that_goes_answers_its_call_and_the_batch_goes_on() {
     driver.check();
 }
 
+/// Calls to one object are done in a row, and one of them may free an object, make its own grow, or panic.
+#[test]
+fn a_row_of_calls_to_one_object_is_done_as_if_each_came_alone() {
+    let mut driver = Driver::with_steps(100);
+    let session = driver.session();
+    let inner = driver.list(session, &[1]);
+    let (dict, list) = (driver.dict(session, &()), driver.list(session, &NOTHING));
+    let insert = |batch: Batch, n: u64| batch.add(Op::DictInsert, dict, &(n, n));
+    let came = (0..500)
+        .fold(Batch::default(), insert)
+        .add(Op::DictLen, dict, &NOTHING)
+        .add(Op::DictInsert, dict, &("inner", list_token(inner)))
+        .run(&mut driver, session);
+    assert_eq!(came[500], Ok(value(500)), "it grew on the way");
+
+    // What the first call frees is freed before the second is done.
+    driver.release(session, inner, 1);
+    let came = Batch::default()
+        .add(Op::DictDelete, dict, &("inner",))
+        .add(Op::DictLen, dict, &NOTHING)
+        .add(Op::ListLen, inner, &NOTHING)
+        .run(&mut driver, session);
+    assert_eq!(came, [Ok(value(true)), Ok(value(500)), Err(FaultCode::NoSuchObject)]);
+
+    // A panic answers its own call, and those behind it are told what the object is now.
+    let panics = Batch::default()
+        .add(Op::ListAppend, list, &("a",))
+        .add(Op::ListAppend, list, &(crate::engine::object::PANIC_ITEM,))
+        .add(Op::ListLen, list, &NOTHING)
+        .add(Op::DictGet, dict, &(7,))
+        .add(Op::DictGet, dict, &(8,))
+        .run(&mut driver, session);
+    let poisoned = Err(FaultCode::Poisoned);
+    let expected = [Ok(Value::None), poisoned.clone(), poisoned, Ok(value(7)), Ok(value(8))];
+    assert_eq!(panics, expected);
+    driver.check();
+}
+
 #[test]
 fn a_reply_ends_before_what_it_has_no_room_for() {
     let mut driver = Driver::with(Settings {
