@@ -133,9 +133,15 @@ impl Lent {
     /// The buffers, with no arguments in them.
     #[inline]
     pub(crate) fn buffers(&mut self) -> &mut Buffers {
-        let buffers = self.0.get_or_insert_with(Buffers::fresh);
+        let buffers = self.written();
         buffers.arguments.clear();
         buffers
+    }
+
+    /// The buffers as they are.
+    #[inline]
+    pub(crate) fn written(&mut self) -> &mut Buffers {
+        self.0.get_or_insert_with(Buffers::fresh)
     }
 }
 

@@ -45,7 +45,8 @@ pub(crate) fn call<A, R>(
 where
     A: Serialize + ?Sized,
 {
-    call_object(handle.backend(), operation, handle.object(), wait, arguments, read)
+    let target = (handle.backend(), handle.instance(), handle.object());
+    call_target(target, operation, wait, arguments, read)
 }
 
 /// The same for an object that there is no handle for, such as the server itself.
@@ -61,12 +62,28 @@ pub(crate) fn call_object<A, R>(
 where
     A: Serialize + ?Sized,
 {
+    let target = (backend, backend.instance(), object);
+    call_target(target, operation, wait, arguments, read)
+}
+
+/// The same, where the backend's number is known.
+#[inline]
+fn call_target<A, R>(
+    (backend, instance, object): (&Arc<dyn Backend>, u128, u64),
+    operation: Operation,
+    wait: Wait,
+    arguments: &A,
+    read: impl Fn(&[u8]) -> Reading<R>,
+) -> Result<R>
+where
+    A: Serialize + ?Sized,
+{
     let mut lent = Lent::take();
     let Buffers {
         arguments: encoded,
         frames,
     } = lent.buffers();
-    let met = references::encode(operation, arguments, encoded.writer(), backend.instance())?;
+    let met = references::encode(operation, arguments, encoded.writer(), instance)?;
     let request = Request {
         operation,
         object,

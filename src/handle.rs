@@ -2,8 +2,8 @@
 //!
 //! Every proxy is a [`Handle`] with types on it. Cloning one is local; the server is told once, when the last clone is dropped.
 //!
-//! A clone of a proxy has a count of its own ([`Handle::apart`]). A call as a value keeps its object alive by a clone of the handle, so that
-//! threads which make many, each with its own proxy, would else push the one count from processor to processor.
+//! A clone of a proxy has a count of its own ([`Handle::apart`]). A guard of a lock keeps its object alive by a clone of the handle, as does
+//! an item on loan, so that threads which take many, each with its own proxy, would else push the one count from processor to processor.
 
 use crate::backend::Backend;
 use byproxy_proto::value::{Kind, Token};
@@ -20,6 +20,8 @@ pub(crate) struct Handle {
 
 struct Reference {
     backend: Arc<dyn Backend>,
+    /// The backend's, which every call needs.
+    instance: u128,
     object: u64,
     of: Origin,
 }
@@ -43,16 +45,16 @@ pub(crate) struct Pass {
 }
 
 impl Handle {
-    /// Takes over one reference that the server has counted for this process.
-    pub(crate) fn own(backend: Arc<dyn Backend>, object: u64, kind: Kind) -> Self {
+    fn new(reference: Reference, kind: Kind) -> Self {
         Self {
-            reference: Arc::new(Reference {
-                backend,
-                object,
-                of: Origin::Own,
-            }),
+            reference: Arc::new(reference),
             kind,
         }
+    }
+
+    /// Takes over one reference that the server has counted for this process.
+    pub(crate) fn own(backend: Arc<dyn Backend>, object: u64, kind: Kind) -> Self {
+        Self::new(Reference::new(backend, object, Origin::Own), kind)
     }
 
     /// The same reference with a count of its own, for a proxy that may go to another thread.
@@ -61,15 +63,8 @@ impl Handle {
             Origin::Apart(counted) => counted,
             Origin::Own | Origin::Lent { .. } => &self.reference,
         };
-        let reference = Reference {
-            backend: self.backend().clone(),
-            object: self.object(),
-            of: Origin::Apart(counted.clone()),
-        };
-        Self {
-            reference: Arc::new(reference),
-            kind: self.kind,
-        }
+        let of = Origin::Apart(counted.clone());
+        Self::new(Reference::new(self.backend().clone(), self.object(), of), self.kind)
     }
 
     /// The same reference, now that the object's kind is known.
@@ -80,7 +75,7 @@ impl Handle {
     /// Which object this is, for a value that holds it.
     pub(crate) fn token(&self) -> Token {
         Token {
-            instance: self.backend().instance(),
+            instance: self.instance(),
             object: self.object(),
             kind: self.kind,
         }
@@ -92,10 +87,27 @@ impl Handle {
         self.reference.object
     }
 
+    /// Its server's number, which is in its token.
+    #[inline]
+    pub(crate) fn instance(&self) -> u128 {
+        self.reference.instance
+    }
+
     /// Who hosts it.
     #[inline]
     pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
         &self.reference.backend
+    }
+}
+
+impl Reference {
+    fn new(backend: Arc<dyn Backend>, object: u64, of: Origin) -> Self {
+        Self {
+            instance: backend.instance(),
+            backend,
+            object,
+            of,
+        }
     }
 }
 
@@ -125,15 +137,8 @@ impl Pass {
     /// The same reference as a handle, while its session stands.
     pub(crate) fn lend(self: Arc<Self>) -> Option<Handle> {
         let backend = self.backend.upgrade().filter(|backend| backend.is_open())?;
-        let reference = Reference {
-            backend,
-            object: self.object,
-            of: Origin::Lent { _pass: self },
-        };
-        Some(Handle {
-            reference: Arc::new(reference),
-            kind: Kind::MEMORY,
-        })
+        let reference = Reference::new(backend, self.object, Origin::Lent { _pass: self });
+        Some(Handle::new(reference, Kind::MEMORY))
     }
 }
 
@@ -155,7 +160,7 @@ impl fmt::Debug for Pass {
 
 impl PartialEq for Handle {
     fn eq(&self, other: &Self) -> bool {
-        self.object() == other.object() && self.backend().instance() == other.backend().instance()
+        self.object() == other.object() && self.instance() == other.instance()
     }
 }
 
@@ -163,7 +168,7 @@ impl Eq for Handle {}
 
 impl Hash for Handle {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.backend().instance(), self.object()).hash(state);
+        (self.instance(), self.object()).hash(state);
     }
 }
 
@@ -183,16 +188,16 @@ mod tests {
         let outer = manager.list::<ListProxy<u32>>().unwrap();
         let objects = || manager.stats().unwrap().objects;
         let before = objects();
-        // In some orders of a proxy, its clone, the clone's clone, and a call that holds one of them.
+        // In some orders of a proxy, its clone, the clone's clone, and an iterator that holds one of them.
         for at in 0..4 {
             let list = manager.list_from([7]).unwrap();
             // What is given back once too often would be taken from here.
             outer.append(&list).unwrap();
             let clone = list.clone();
             let second = clone.clone();
-            let call = second.calls().get(0);
+            let items = second.iter();
             let mut held: Vec<Box<dyn std::any::Any>> =
-                vec![Box::new(list), Box::new(clone), Box::new(second), Box::new(call)];
+                vec![Box::new(list), Box::new(clone), Box::new(second), Box::new(items)];
             held.rotate_left(at);
             while let Some(last) = held.pop() {
                 drop(last);

@@ -256,7 +256,7 @@ fn hold(handle: &Handle) -> Result<()> {
                 "{handle:?} is a proxy: it can be sent to a server or a process of byproxy, and not be written in another format"
             )));
         }
-        Bounds::Server(instance) if instance != handle.backend().instance() => format!(
+        Bounds::Server(instance) if instance != handle.instance() => format!(
             "{handle:?} belongs to another server than the object it was to be stored in: store a name or an address instead"
         ),
         Bounds::Reachable if handle.backend().address().is_none() => format!(
@@ -312,6 +312,17 @@ impl Encoding {
         self.met.set(met);
     }
 
+    /// Goes on with the encoding around it, if there is one; returns what this one met.
+    #[cold]
+    fn go_back(&self, around: Option<Box<Around>>) -> Met {
+        let met = self.met.get();
+        match around {
+            None => self.reach.set(Reach::Nothing),
+            Some(around) => self.set(around.bounds, around.met),
+        }
+        (met > 0).then(|| Box::new(take_met(met)))
+    }
+
     fn bounds(&self) -> Bounds {
         match self.reach.get() {
             Reach::Nothing => Bounds::Nothing,
@@ -353,12 +364,11 @@ impl EncodingScope {
     #[inline]
     fn go_back(around: Option<Box<Around>>) -> Met {
         ENCODING.with(|encoding| {
-            let met = encoding.met.get();
-            match around {
-                None => encoding.reach.set(Reach::Nothing),
-                Some(around) => encoding.set(around.bounds, around.met),
+            if around.is_none() && encoding.met.get() == 0 {
+                encoding.reach.set(Reach::Nothing);
+                return None;
             }
-            (met > 0).then(|| Box::new(take_met(met)))
+            encoding.go_back(around)
         })
     }
 }

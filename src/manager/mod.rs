@@ -373,7 +373,7 @@ impl Manager {
     /// assert_eq!(list.to_vec()?, [1, 2]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
-    pub fn call<R>(&self, call: Call<R>) -> Result<R> {
+    pub fn call<R>(&self, call: Call<'_, R>) -> Result<R> {
         call.addressed_to(self.inner.backend.instance()).send()
     }
 

@@ -12,6 +12,7 @@ use crate::references::Adopting;
 use byproxy_proto::op::{
     BATCH_CALLS_MAX, BatchCall, BatchOutcome, BatchOutcomes, Operation, Wait, write_batch_call, write_batch_header,
 };
+use std::ops::Range;
 use std::sync::Arc;
 
 /// How many bytes of arguments one frame carries, unless a single call has more.
@@ -51,11 +52,11 @@ pub struct Courier<'a> {
 }
 
 /// Calls in a row, and a place for what comes of each. They are settled in order, each once.
-trait Row {
+trait Row<'a> {
     fn len(&self) -> usize;
 
     /// The call at a place, if there is one.
-    fn call(&mut self, at: usize) -> Option<&mut Envelope>;
+    fn call(&mut self, at: usize) -> Option<&mut Envelope<'a>>;
 
     /// Reads the result of a call, or takes note of why there is none.
     fn settle(&mut self, at: usize, outcome: Reading<&[u8]>);
@@ -80,69 +81,93 @@ trait Row {
     }
 }
 
+/// The calls of one frame.
+struct Sent {
+    /// Where they end.
+    end: usize,
+    /// How many of them can be sent at all.
+    count: usize,
+    /// If there is but one, what it does to which object: it is no batch then.
+    alone: Option<(Operation, u64)>,
+}
+
 impl<'a> Courier<'a> {
     #[inline]
     pub(crate) fn new(backend: &'a Arc<dyn Backend>) -> Self {
         Self { backend }
     }
 
-    fn make(&self, calls: &mut impl Row) {
+    fn make<'c>(&self, calls: &mut impl Row<'c>) {
         let (mut next, mut most) = (0, BATCH_CALLS_MAX);
         while next < calls.len() {
-            let (end, count) = fill(calls, next, most, self.backend);
-            let Err(error) = self.send(calls, &mut next, end, count) else {
+            let mut lent = Lent::take();
+            let sent = self.write(calls, next, most, lent.buffers().arguments.writer());
+            let Err(error) = self.send(calls, &mut next, &sent, lent) else {
                 continue;
             };
-            if matches!(error, Error::TooLarge(_)) && count > 1 {
+            if matches!(error, Error::TooLarge(_)) && sent.count > 1 {
                 // Nothing of it was done.
-                most = count / 2;
+                most = sent.count / 2;
                 continue;
             }
-            for at in next..end {
+            for at in next..sent.end {
                 if !calls.refuse(at) {
                     let operation = calls.call(at).map_or(Operation::Batch, |call| call.operation);
                     calls.settle(at, Err(error.of_one(operation).into()));
                 }
             }
-            next = end;
+            next = sent.end;
         }
     }
 
-    /// Sends the calls from `next` on which can be sent: so many. Afterwards `next` is the first that is not settled.
-    fn send(&self, calls: &mut impl Row, next: &mut usize, end: usize, count: usize) -> Result<()> {
-        let mut lent = Lent::take();
-        let Buffers { arguments, frames } = lent.buffers();
-        let out = arguments.writer();
-        let mut alone = None;
-        if count > 1 {
-            write_batch_header(count, out);
-        }
-        for at in *next..end {
-            let Some(Envelope {
-                handle,
-                operation,
-                arguments: Ok(sent),
-            }) = calls.call(at)
-            else {
-                continue;
-            };
-            if count > 1 {
+    /// Writes calls from one on as the arguments of one: those that can be sent, as many as go into a frame.
+    fn write<'c>(&self, calls: &mut impl Row<'c>, from: usize, most: usize, out: &mut Vec<u8>) -> Sent {
+        let promised = calls.len().saturating_sub(from).min(most);
+        let start = out.len();
+        write_batch_header(promised, out);
+        let (begin, mut bytes) = (out.len(), 0_usize);
+        let mut sent = Sent {
+            end: from,
+            count: 0,
+            alone: None,
+        };
+        while let Some(call) = calls.call(sent.end) {
+            call.address_through(self.backend);
+            if let Ok(arguments) = &call.arguments {
+                let arguments = arguments.bytes();
+                bytes = bytes.saturating_add(arguments.len());
+                if sent.count == most || (sent.count > 0 && bytes > FRAME_BYTES) {
+                    break;
+                }
                 let call = BatchCall {
-                    operation: operation.code(),
-                    object: handle.object(),
-                    arguments: sent.bytes(),
+                    operation: call.operation.code(),
+                    object: call.handle.object(),
+                    arguments,
                 };
                 write_batch_call(&call, out);
-            } else {
-                out.extend_from_slice(sent.bytes());
-                alone = Some((*operation, handle.object()));
+                sent.count += 1;
             }
+            sent.end += 1;
         }
-        if count == 0 {
+        if sent.count == 1 {
+            sent.alone = write_alone(calls, from..sent.end, start, out);
+        } else if sent.count != promised {
+            let mut header = Vec::new();
+            write_batch_header(sent.count, &mut header);
+            out.splice(start..begin, header);
+        }
+        sent
+    }
+
+    /// Sends what was written of the calls from `next` on. Afterwards `next` is the first that is not settled.
+    fn send<'c>(&self, calls: &mut impl Row<'c>, next: &mut usize, sent: &Sent, mut lent: Lent) -> Result<()> {
+        let end = sent.end;
+        if sent.count == 0 {
             settle_alone(calls, next, end, None);
             return Ok(());
         }
-        let (operation, object) = alone.unwrap_or((Operation::Batch, 0));
+        let Buffers { arguments, frames } = lent.written();
+        let (operation, object) = sent.alone.unwrap_or((Operation::Batch, 0));
         let request = Request {
             operation,
             object,
@@ -152,7 +177,7 @@ impl<'a> Courier<'a> {
         let mut read = Ok(());
         let called = self.backend.call(request, frames, &mut |answer| {
             let _adopting = Adopting::enter(self.backend, answer.handed);
-            if alone.is_some() {
+            if sent.alone.is_some() {
                 settle_alone(calls, next, end, Some(answer.result));
             } else {
                 read = settle_all(calls, next, end, answer.result);
@@ -163,25 +188,23 @@ impl<'a> Courier<'a> {
     }
 }
 
-/// Looks how many calls from one on go into a frame: where they end, and how many of them can be sent at all.
-fn fill(calls: &mut impl Row, from: usize, most: usize, backend: &Arc<dyn Backend>) -> (usize, usize) {
-    let (mut end, mut count, mut bytes) = (from, 0, 0_usize);
-    while let Some(call) = calls.call(end) {
-        call.address_through(backend);
-        if let Ok(arguments) = &call.arguments {
-            bytes = bytes.saturating_add(arguments.bytes().len());
-            if count == most || (count > 0 && bytes > FRAME_BYTES) {
-                break;
-            }
-            count += 1;
-        }
-        end += 1;
-    }
-    (end, count)
+/// Writes the one of these calls that can be sent by itself, in place of what is there from `start` on.
+fn write_alone<'c>(
+    calls: &mut impl Row<'c>,
+    mut places: Range<usize>,
+    start: usize,
+    out: &mut Vec<u8>,
+) -> Option<(Operation, u64)> {
+    out.truncate(start);
+    places.find_map(|at| {
+        let call = calls.call(at)?;
+        out.extend_from_slice(call.arguments.as_ref().ok()?.bytes());
+        Some((call.operation, call.handle.object()))
+    })
 }
 
 /// Settles calls of which at most one was sent, by itself.
-fn settle_alone(calls: &mut impl Row, next: &mut usize, end: usize, result: Option<&[u8]>) {
+fn settle_alone<'c>(calls: &mut impl Row<'c>, next: &mut usize, end: usize, result: Option<&[u8]>) {
     for at in *next..end {
         *next = at + 1;
         if !calls.refuse(at) {
@@ -191,7 +214,7 @@ fn settle_alone(calls: &mut impl Row, next: &mut usize, end: usize, result: Opti
 }
 
 /// Settles the calls of a batch, as far as it was done.
-fn settle_all(calls: &mut impl Row, next: &mut usize, end: usize, result: &[u8]) -> Result<()> {
+fn settle_all<'c>(calls: &mut impl Row<'c>, next: &mut usize, end: usize, result: &[u8]) -> Result<()> {
     let mut outcomes = BatchOutcomes::open(result).map_err(malformed)?;
     let mut answered = 0;
     for at in *next..end {
@@ -215,13 +238,13 @@ fn settle_all(calls: &mut impl Row, next: &mut usize, end: usize, result: &[u8])
 }
 
 /// Calls of one kind.
-struct Alike<R> {
-    calls: Vec<Call<R>>,
+struct Alike<'a, R> {
+    calls: Vec<Call<'a, R>>,
     outcomes: Vec<Result<R>>,
 }
 
-impl<R> Alike<R> {
-    fn make(calls: Vec<Call<R>>, courier: &Courier<'_>) -> Vec<Result<R>> {
+impl<'a, R> Alike<'a, R> {
+    fn make(calls: Vec<Call<'a, R>>, courier: &Courier<'_>) -> Vec<Result<R>> {
         let outcomes = Vec::with_capacity(calls.len());
         let mut row = Self { calls, outcomes };
         courier.make(&mut row);
@@ -229,14 +252,14 @@ impl<R> Alike<R> {
     }
 }
 
-impl<R> Row for Alike<R> {
+impl<'a, R> Row<'a> for Alike<'a, R> {
     #[inline]
     fn len(&self) -> usize {
         self.calls.len()
     }
 
     #[inline]
-    fn call(&mut self, at: usize) -> Option<&mut Envelope> {
+    fn call(&mut self, at: usize) -> Option<&mut Envelope<'a>> {
         self.calls.get_mut(at).map(|call| &mut call.envelope)
     }
 
@@ -253,7 +276,7 @@ impl<R> Row for Alike<R> {
     }
 }
 
-impl<R> Batch for Vec<Call<R>> {
+impl<R> Batch for Vec<Call<'_, R>> {
     type Outcomes = Vec<Result<R>>;
 
     fn make(self, courier: &Courier<'_>) -> Self::Outcomes {
@@ -261,7 +284,7 @@ impl<R> Batch for Vec<Call<R>> {
     }
 }
 
-impl<R, const N: usize> Batch for [Call<R>; N] {
+impl<R, const N: usize> Batch for [Call<'_, R>; N] {
     type Outcomes = [Result<R>; N];
 
     fn make(self, courier: &Courier<'_>) -> Self::Outcomes {
@@ -278,14 +301,14 @@ struct Mixed<C, O> {
 
 macro_rules! tuples {
     ($( ($count:literal: $($result:ident $place:tt),+) )*) => {$(
-        impl<$($result),+> Row for Mixed<($(Call<$result>,)+), ($(Option<Result<$result>>,)+)> {
+        impl<'a, $($result),+> Row<'a> for Mixed<($(Call<'a, $result>,)+), ($(Option<Result<$result>>,)+)> {
             #[inline]
             fn len(&self) -> usize {
                 $count
             }
 
             #[inline]
-            fn call(&mut self, at: usize) -> Option<&mut Envelope> {
+            fn call(&mut self, at: usize) -> Option<&mut Envelope<'a>> {
                 match at {
                     $( $place => Some(&mut self.calls.$place.envelope), )+
                     _ => None,
@@ -301,7 +324,7 @@ macro_rules! tuples {
             }
         }
 
-        impl<$($result),+> Batch for ($(Call<$result>,)+) {
+        impl<$($result),+> Batch for ($(Call<'_, $result>,)+) {
             type Outcomes = ($(Result<$result>,)+);
 
             fn make(self, courier: &Courier<'_>) -> Self::Outcomes {

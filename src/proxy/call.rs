@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 /// A call that has not been made yet: what to do, to which object, with arguments that are encoded already.
 ///
-/// Whatever its arguments name stays alive with it. Make it with [`send`](Call::send) or [`Manager::call`](crate::Manager::call), or
-/// together with others with [`Manager::batch`](crate::Manager::batch).
+/// It borrows the proxy that describes it; whatever its arguments name stays alive with it. Make it with [`send`](Call::send) or
+/// [`Manager::call`](crate::Manager::call), or together with others with [`Manager::batch`](crate::Manager::batch).
 ///
 /// # What there are no calls of
 ///
@@ -42,14 +42,14 @@ use std::sync::Arc;
 /// # Ok::<(), byproxy::Error>(())
 /// ```
 #[must_use = "a call does nothing until it is sent"]
-pub struct Call<R> {
-    pub(super) envelope: Envelope,
+pub struct Call<'a, R> {
+    pub(super) envelope: Envelope<'a>,
     pub(super) read: Read<R>,
 }
 
 /// What of a call does not depend on what it returns.
-pub(super) struct Envelope {
-    pub(super) handle: Handle,
+pub(super) struct Envelope<'a> {
+    pub(super) handle: &'a Handle,
     pub(super) operation: Operation,
     /// The arguments, or why they can't be sent: whoever makes the call is told.
     pub(super) arguments: Result<Arguments, Box<Error>>,
@@ -91,15 +91,15 @@ impl Arguments {
     }
 }
 
-impl<R> Call<R> {
+impl<'a, R> Call<'a, R> {
     #[inline]
-    pub(crate) fn new<A: Serialize>(handle: &Handle, operation: Operation, arguments: &A, read: Read<R>) -> Self {
+    pub(crate) fn new<A: Serialize>(handle: &'a Handle, operation: Operation, arguments: &A, read: Read<R>) -> Self {
         let mut lent = Lent::take();
         let encoded = &mut lent.buffers().arguments;
-        match references::encode(operation, arguments, encoded.writer(), handle.backend().instance()) {
+        match references::encode(operation, arguments, encoded.writer(), handle.instance()) {
             Ok(met) => Self {
                 envelope: Envelope {
-                    handle: handle.clone(),
+                    handle,
                     operation,
                     arguments: Ok(Arguments {
                         bytes: Packed::new(encoded),
@@ -114,10 +114,10 @@ impl<R> Call<R> {
 
     /// A call that can't be made: whoever makes it is told why.
     #[cold]
-    pub(crate) fn refused(handle: &Handle, operation: Operation, reason: Error, read: Read<R>) -> Self {
+    pub(crate) fn refused(handle: &'a Handle, operation: Operation, reason: Error, read: Read<R>) -> Self {
         Self {
             envelope: Envelope {
-                handle: handle.clone(),
+                handle,
                 operation,
                 arguments: Err(Box::new(reason)),
             },
@@ -170,7 +170,7 @@ impl<R> Call<R> {
     }
 }
 
-impl Envelope {
+impl Envelope<'_> {
     /// Refuses the call unless it is to an object behind this backend.
     #[inline]
     pub(super) fn address_through(&mut self, backend: &Arc<dyn Backend>) {
@@ -181,20 +181,20 @@ impl Envelope {
 
     /// Refuses the call unless it is to an object of this server.
     pub(super) fn address_to(&mut self, instance: u128) {
-        if self.handle.backend().instance() != instance {
+        if self.handle.instance() != instance {
             let message = format!("{self:?} is of another server than this manager");
             self.arguments = Err(Box::new(Error::ForeignProxy(message)));
         }
     }
 }
 
-impl<R> fmt::Debug for Call<R> {
+impl<R> fmt::Debug for Call<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.envelope, f)
     }
 }
 
-impl fmt::Debug for Envelope {
+impl fmt::Debug for Envelope<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Call({} of {:?})", self.operation.name(), self.handle)
     }
@@ -258,11 +258,11 @@ macro_rules! calls {
             proxy: &'a $proxy<$($type),*>,
         }
 
-        impl<$($type: $crate::proxy::Element),*> $calls<'_, $($type),*> {
+        impl<'a, $($type: $crate::proxy::Element),*> $calls<'a, $($type),*> {
             $(
                 #[doc = concat!("The call that [`", stringify!($proxy), "::", stringify!($name), "`] makes.\n\nLocal.")]
                 #[inline]
-                pub fn $name(&self, $($argument: $argument_type),*) -> $crate::proxy::Call<$result> {
+                pub fn $name(&self, $($argument: $argument_type),*) -> $crate::proxy::Call<'a, $result> {
                     $crate::proxy::Call::new(
                         &self.proxy.handle,
                         byproxy_proto::op::Operation::$operation,

@@ -39,6 +39,8 @@ const PIECES: u32 = 64;
 const PIECES_OF_VISIT: u32 = 4;
 /// Sockets and timers wait at most so long behind busy rings, in nanoseconds.
 const LOOK_AFTER: u64 = 100_000;
+/// Requests above this size take so long to make that, where clients share this worker's processor, it is theirs rather than waited on.
+const LARGE_BYTES: u64 = 1 << 10;
 /// How often a ring that was overlooked is visited at once, as long as there is something to do in it.
 const OVERLOOKED_VISITS_MAX: u32 = 64;
 /// After so long without a call a ring is closed and its pages are given back.
@@ -127,7 +129,7 @@ impl Rings {
         if self.scanned.is_empty() {
             return;
         }
-        let mut found = false;
+        let (mut found, mut large) = (false, false);
         let (mut at, before) = (0, self.scanned.len());
         while let Some(scanned) = self.scanned.get_mut(at) {
             let connection = &scanned.connection;
@@ -139,7 +141,9 @@ impl Rings {
             if connection.is_ready(ring) {
                 (found, scanned.in_vain) = (true, 0);
                 self.pieces += PIECES_OF_VISIT;
+                let read = ring.read();
                 visit(driver, connection, ring, scratch);
+                large |= ring.read() - read > LARGE_BYTES;
             } else {
                 scanned.in_vain += 1;
                 if scanned.in_vain >= SCANS_IN_VAIN && park(driver, connection) {
@@ -156,7 +160,11 @@ impl Rings {
         }
         if found {
             self.looks.found(&self.eagerness);
-            self.looks = Looks::default();
+            self.looks = if large && self.many {
+                Looks::without_spins()
+            } else {
+                Looks::default()
+            };
             return;
         }
         match self.looks.again(&self.eagerness, YIELDS) {

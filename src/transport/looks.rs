@@ -130,6 +130,11 @@ impl Eagerness {
 }
 
 impl Looks {
+    /// To give way from the first on: where others had better have the processor.
+    pub(crate) fn without_spins() -> Self {
+        Self(SPINS)
+    }
+
     /// Waits a little, unless there were so many yields already.
     #[inline]
     pub(crate) fn again(&mut self, eagerness: &Eagerness, yields_max: u32) -> Looked {
@@ -223,6 +228,15 @@ mod tests {
         assert_eq!(wait(&Eagerness::default(), u32::MAX), (SPINS, 5));
         let mut looks = Looks::default();
         while looks.again(&Eagerness::default(), 5) != Looked::Enough {}
+    }
+
+    #[test]
+    fn who_is_not_to_spin_yields_from_the_first_on() {
+        let eagerness = Eagerness::default();
+        let mut looks = Looks::without_spins();
+        assert_eq!(looks.again_with(&eagerness, 5, || IN_TIME), Looked::Yielded);
+        assert!(looks.has_yielded());
+        assert_eq!(Looks::default().again_with(&eagerness, 5, || IN_TIME), Looked::Spun);
     }
 
     #[test]

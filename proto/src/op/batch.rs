@@ -10,8 +10,8 @@ use super::argument::{Argument, Wait};
 use crate::fault::{Fault, FaultCode};
 use crate::value::reader::Reader;
 use crate::value::{
-    DecodeError, Limits, Malformed, Raw, Value, tag, varint, write_bytes, write_int, write_list_header, write_str,
-    write_uint,
+    DecodeError, Limits, Malformed, Raw, Value, in_a_byte, in_two_bytes, tag, varint, write_bytes, write_int,
+    write_list_header, write_str, write_uint,
 };
 
 /// How many calls one batch may have.
@@ -214,6 +214,24 @@ pub fn write_batch_header(count: usize, out: &mut Vec<u8>) {
 /// ```
 #[inline]
 pub fn write_batch_call(call: &BatchCall<'_>, out: &mut Vec<u8>) {
+    let operation = in_two_bytes(call.operation.into());
+    let object = in_two_bytes(call.object);
+    match (operation, object, in_a_byte(call.arguments.len() as u64)) {
+        // As nearly all are: what stands before the arguments is put together in a register.
+        (Some([low, high @ 1..=0x7f]), Some([object, 0]), Some(len)) => {
+            out.extend_from_slice(&[tag::INT, 0, low, high, tag::INT, 0, object, tag::BYTES, len]);
+            out.extend_from_slice(call.arguments);
+        }
+        (Some([low, high @ 1..=0x7f]), Some([object, more]), Some(len)) => {
+            out.extend_from_slice(&[tag::INT, 0, low, high, tag::INT, 0, object, more, tag::BYTES, len]);
+            out.extend_from_slice(call.arguments);
+        }
+        _ => write_long_call(call, out),
+    }
+}
+
+#[inline(never)]
+fn write_long_call(call: &BatchCall<'_>, out: &mut Vec<u8>) {
     write_uint(out, u64::from(call.operation));
     write_uint(out, call.object);
     write_bytes(out, call.arguments);
@@ -535,7 +553,7 @@ mod tests {
         #[test]
         fn a_short_call_reads_like_any(
             operation: u16,
-            object in prop_oneof![0..0x80_u64, any::<u64>()],
+            object in prop_oneof![0..0x80_u64, 0..0x8000_u64, any::<u64>()],
             arguments in proptest::collection::vec(any::<u8>(), 0..140),
             odd in proptest::option::of((0..12_usize, any::<u8>())),
         ) {
@@ -548,6 +566,12 @@ mod tests {
                 *byte = odd;
             }
             let long = long_call(&bytes);
+            if odd.is_none() {
+                let mut slowly = Vec::new();
+                write_long_call(&BatchCall { operation, object, arguments: &arguments }, &mut slowly);
+                slowly.push(7);
+                prop_assert_eq!(&slowly, &bytes);
+            }
             if let Some(short) = short_call(&bytes) {
                 prop_assert_eq!(long, Some(short));
             }

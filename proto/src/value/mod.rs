@@ -55,7 +55,7 @@ pub use ser::{Serializer, to_vec, to_writer};
 pub use text::summary;
 pub use token::{Kind, TOKEN_NAME, Token};
 pub use walk::{is_flat, walk};
-pub(crate) use writer::varint;
+pub(crate) use writer::{in_a_byte, in_two_bytes, varint};
 pub use writer::{
     some_prefix_needed, write_bool, write_bytes, write_dict_header, write_float, write_int, write_list_header,
     write_none, write_some, write_str, write_token, write_uint,

@@ -242,7 +242,7 @@ fn varint_long(out: &mut Vec<u8>, mut value: u64) {
 
 /// The varint of a value that takes no more than two bytes; the second is zero if there is none.
 #[inline]
-fn in_two_bytes(value: u64) -> Option<[u8; 2]> {
+pub(crate) fn in_two_bytes(value: u64) -> Option<[u8; 2]> {
     match value {
         0..0x80 => Some([low_group(value), 0]),
         0x80..0x4000 => Some([low_group(value) | 0x80, low_group(value >> 7)]),

@@ -234,7 +234,7 @@ impl<K: Element, V: Integer> DictProxy<K, V> {
     }
 }
 
-impl<K: Element, V: Element> DictCalls<'_, K, V> {
+impl<'a, K: Element, V: Element> DictCalls<'a, K, V> {
     /// The call that [`DictProxy::compare_and_set`] makes first: it replaces the value if its bytes are those of the expected one.
     ///
     /// The method also looks at a value whose bytes are others, and compares it with `==`, which is more calls. So this one may refuse what
@@ -258,7 +258,7 @@ impl<K: Element, V: Element> DictCalls<'_, K, V> {
         key: impl IntoElement<K>,
         expected: impl IntoElement<V>,
         value: impl IntoElement<V>,
-    ) -> Call<bool> {
+    ) -> Call<'a, bool> {
         self.swap(&key, &expected, Some(value.form()))
     }
 
@@ -276,7 +276,7 @@ impl<K: Element, V: Element> DictCalls<'_, K, V> {
     /// assert_eq!((first?, second?, owners.keys()?), (true, false, vec![8]));
     /// # Ok::<(), byproxy::Error>(())
     /// ```
-    pub fn compare_and_delete(&self, key: impl IntoElement<K>, expected: impl IntoElement<V>) -> Call<bool> {
+    pub fn compare_and_delete(&self, key: impl IntoElement<K>, expected: impl IntoElement<V>) -> Call<'a, bool> {
         self.swap(&key, &expected, None::<&()>)
     }
 
@@ -285,13 +285,13 @@ impl<K: Element, V: Element> DictCalls<'_, K, V> {
         key: &impl IntoElement<K>,
         expected: &impl IntoElement<V>,
         value: Option<&N>,
-    ) -> Call<bool> {
+    ) -> Call<'a, bool> {
         let sent = (key.form(), Some(expected.form()), value);
         Call::new(&self.proxy.handle, Operation::DictCompareAndSet, &sent, codec::value)
     }
 }
 
-impl<K: Element, V: Integer> DictCalls<'_, K, V> {
+impl<'a, K: Element, V: Integer> DictCalls<'a, K, V> {
     /// The call that [`DictProxy::fetch_add`] makes, except that a value which is no integer stays where it is: then it is an
     /// [`Error::Fault`].
     ///
@@ -307,7 +307,7 @@ impl<K: Element, V: Integer> DictCalls<'_, K, V> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     #[doc(alias = "increment")]
-    pub fn fetch_add(&self, key: impl IntoElement<K>, delta: V) -> Call<V> {
+    pub fn fetch_add(&self, key: impl IntoElement<K>, delta: V) -> Call<'a, V> {
         self.add(&key, delta.wide(), None)
     }
 
@@ -326,7 +326,7 @@ impl<K: Element, V: Integer> DictCalls<'_, K, V> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     #[doc(alias = "Counter")]
-    pub fn fetch_add_from(&self, key: impl IntoElement<K>, initial: V, delta: V) -> Call<V> {
+    pub fn fetch_add_from(&self, key: impl IntoElement<K>, initial: V, delta: V) -> Call<'a, V> {
         self.add(&key, delta.wide(), Some(initial.wide()))
     }
 
@@ -345,14 +345,14 @@ impl<K: Element, V: Integer> DictCalls<'_, K, V> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     #[doc(alias = "decrement")]
-    pub fn fetch_sub(&self, key: impl IntoElement<K>, delta: V) -> Call<V> {
+    pub fn fetch_sub(&self, key: impl IntoElement<K>, delta: V) -> Call<'a, V> {
         match negated(delta) {
             Ok(delta) => self.add(&key, delta, None),
             Err(error) => Call::refused(&self.proxy.handle, Operation::DictFetchAdd, error, codec::value),
         }
     }
 
-    fn add(&self, key: &impl IntoElement<K>, delta: i128, initial: Option<i128>) -> Call<V> {
+    fn add(&self, key: &impl IntoElement<K>, delta: i128, initial: Option<i128>) -> Call<'a, V> {
         let sent = (key.form(), delta, V::LOWEST, V::HIGHEST, initial);
         Call::new(&self.proxy.handle, Operation::DictFetchAdd, &sent, codec::value)
     }

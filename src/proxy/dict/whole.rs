@@ -121,7 +121,7 @@ impl<K: Element, V: Element> DictProxy<K, V> {
     }
 }
 
-impl<K: Element, V: Element> DictCalls<'_, K, V> {
+impl<'a, K: Element, V: Element> DictCalls<'a, K, V> {
     /// The call that [`DictProxy::keys`] makes first: it reads all keys, as they were at one moment, if together they do not exceed a reply.
     ///
     /// Local.
@@ -138,7 +138,7 @@ impl<K: Element, V: Element> DictCalls<'_, K, V> {
     /// assert_eq!((keys?, values?), (vec!["b".to_owned(), "a".to_owned()], vec![1, 2]));
     /// # Ok::<(), byproxy::Error>(())
     /// ```
-    pub fn keys(&self) -> Call<Vec<K>> {
+    pub fn keys(&self) -> Call<'a, Vec<K>> {
         Call::new(&self.proxy.handle, Operation::DictKeys, &list!(), codec::value)
     }
 
@@ -154,7 +154,7 @@ impl<K: Element, V: Element> DictCalls<'_, K, V> {
     /// assert_eq!(dict.calls().values().send()?, [1, 2]);
     /// # Ok::<(), byproxy::Error>(())
     /// ```
-    pub fn values(&self) -> Call<Vec<V>> {
+    pub fn values(&self) -> Call<'a, Vec<V>> {
         Call::new(&self.proxy.handle, Operation::DictValues, &list!(), codec::value)
     }
 
@@ -173,7 +173,7 @@ impl<K: Element, V: Element> DictCalls<'_, K, V> {
     /// ```
     #[doc(alias = "pairs")]
     #[doc(alias = "entries")]
-    pub fn items(&self) -> Call<Vec<(K, V)>> {
+    pub fn items(&self) -> Call<'a, Vec<(K, V)>> {
         Call::new(&self.proxy.handle, Operation::DictItems, &list!(), codec::all_pairs)
     }
 }

@@ -185,7 +185,7 @@ impl<T: Integer> ListProxy<T> {
     }
 }
 
-impl<T: Element> ListCalls<'_, T> {
+impl<'a, T: Element> ListCalls<'a, T> {
     /// The call that [`ListProxy::compare_and_set`] makes first: it replaces the item if its bytes are those of the expected one.
     ///
     /// The method also looks at an item whose bytes are others, and compares it with `==`, which is more calls. So this one may refuse what
@@ -203,13 +203,18 @@ impl<T: Element> ListCalls<'_, T> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     #[doc(alias = "compare_exchange")]
-    pub fn compare_and_set(&self, index: i64, expected: impl IntoElement<T>, item: impl IntoElement<T>) -> Call<bool> {
+    pub fn compare_and_set(
+        &self,
+        index: i64,
+        expected: impl IntoElement<T>,
+        item: impl IntoElement<T>,
+    ) -> Call<'a, bool> {
         let sent = (index, expected.form(), item.form());
         Call::new(&self.proxy.handle, Operation::ListCompareAndSet, &sent, codec::value)
     }
 }
 
-impl<T: Integer> ListCalls<'_, T> {
+impl<'a, T: Integer> ListCalls<'a, T> {
     /// The call that [`ListProxy::fetch_add`] makes, except that an item which is no integer stays where it is: then it is an
     /// [`Error::Fault`](crate::Error::Fault).
     ///
@@ -225,7 +230,7 @@ impl<T: Integer> ListCalls<'_, T> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     #[doc(alias = "increment")]
-    pub fn fetch_add(&self, index: i64, delta: T) -> Call<T> {
+    pub fn fetch_add(&self, index: i64, delta: T) -> Call<'a, T> {
         self.add(index, delta.wide())
     }
 
@@ -244,14 +249,14 @@ impl<T: Integer> ListCalls<'_, T> {
     /// # Ok::<(), byproxy::Error>(())
     /// ```
     #[doc(alias = "decrement")]
-    pub fn fetch_sub(&self, index: i64, delta: T) -> Call<T> {
+    pub fn fetch_sub(&self, index: i64, delta: T) -> Call<'a, T> {
         match negated(delta) {
             Ok(delta) => self.add(index, delta),
             Err(error) => Call::refused(&self.proxy.handle, Operation::ListFetchAdd, error, codec::value),
         }
     }
 
-    fn add(&self, index: i64, delta: i128) -> Call<T> {
+    fn add(&self, index: i64, delta: i128) -> Call<'a, T> {
         let sent = (index, delta, T::LOWEST, T::HIGHEST);
         Call::new(&self.proxy.handle, Operation::ListFetchAdd, &sent, codec::value)
     }

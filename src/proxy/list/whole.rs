@@ -54,7 +54,7 @@ impl<T: Element> ListProxy<T> {
     }
 }
 
-impl<T: Element> ListCalls<'_, T> {
+impl<'a, T: Element> ListCalls<'a, T> {
     /// The call that [`ListProxy::to_vec`] makes first: it reads all items, as they were at one moment, if together they do not exceed a
     /// reply.
     ///
@@ -74,7 +74,7 @@ impl<T: Element> ListCalls<'_, T> {
     /// ```
     #[doc(alias = "collect")]
     #[doc(alias = "tolist")]
-    pub fn to_vec(&self) -> Call<Vec<T>> {
+    pub fn to_vec(&self) -> Call<'a, Vec<T>> {
         let everything = (0, None::<i64>);
         Call::new(&self.proxy.handle, Operation::ListSlice, &everything, codec::value)
     }

@@ -215,6 +215,12 @@ impl ServerEnd {
         tell(&self.layout().worker.0.many, u64::from(many));
     }
 
+    /// How far requests were read.
+    #[inline]
+    pub(crate) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
     /// How far replies were written: right after one was, where it ends.
     #[inline]
     pub(crate) fn written(&self) -> u64 {
