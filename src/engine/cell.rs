@@ -32,7 +32,8 @@ pub(crate) struct Heap {
 
 impl Cell {
     /// A cell of a value and the ids of the objects it refers to, repeated as often as it does.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "two moves for nearly every value")]
+    #[inline(always)]
     pub(crate) fn new(value: &[u8], objects: &[u64]) -> Self {
         match u8::try_from(value.len()) {
             Ok(len) if value.len() <= INLINE_BYTES_MAX && objects.is_empty() => Self::Inline {

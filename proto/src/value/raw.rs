@@ -448,6 +448,17 @@ fn any_int(mut reader: Reader<'_>) -> Option<i128> {
 /// The value at the front of bytes that were checked, and what follows it.
 #[inline]
 pub(crate) fn split_first(bytes: &[u8]) -> Option<(Raw<'_>, &[u8])> {
+    // As most keys are.
+    if let [tag::STR, len @ 0..0x80, ..] = *bytes
+        && let Some((value, rest)) = bytes.split_at_checked(2 + usize::from(len))
+    {
+        return Some((Raw(value), rest));
+    }
+    split_any(bytes)
+}
+
+#[inline(never)]
+fn split_any(bytes: &[u8]) -> Option<(Raw<'_>, &[u8])> {
     let mut reader = Reader::new(bytes);
     skip(&mut reader)?;
     let (value, rest) = bytes.split_at_checked(bytes.len() - reader.rest.len())?;

@@ -65,7 +65,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A varint of one to three bytes, as nearly all are; nothing, and nothing read, if it is another.
+    /// A varint of one to four bytes, as nearly all are; nothing, and nothing read, if it is another.
     #[inline]
     fn varint_short(&mut self) -> Option<u32> {
         match *self.rest {
@@ -80,6 +80,13 @@ impl<'a> Reader<'a> {
             [low, middle, high, ref rest @ ..] if high < 0x80 && high != 0 && middle >= 0x80 => {
                 self.rest = rest;
                 Some(u32::from(low & 0x7f) | u32::from(middle & 0x7f) << 7 | u32::from(high) << 14)
+            }
+            [first, second, third, fourth, ref rest @ ..]
+                if fourth < 0x80 && fourth != 0 && third >= 0x80 && second >= 0x80 =>
+            {
+                self.rest = rest;
+                let low = u32::from(first & 0x7f) | u32::from(second & 0x7f) << 7;
+                Some(low | u32::from(third & 0x7f) << 14 | u32::from(fourth) << 21)
             }
             _ => None,
         }
@@ -97,7 +104,11 @@ impl<'a> Reader<'a> {
     }
 
     /// The same as [`Reader::number`], for one that is seldom short, as a call's is: up to four bytes are read as one word.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "a few instructions on a word, in the middle of every call"
+    )]
+    #[inline(always)]
     pub(crate) fn number_spread(&mut self) -> Option<u64> {
         match self.rest.first_chunk().copied().and_then(spread) {
             Some((value, len)) => {

@@ -74,16 +74,16 @@ fn pass_if<'a>(bytes: &'a [u8], after_string: impl FnOnce(&[u8], &'a [u8]) -> Op
     }
 }
 
-/// What follows the sign and the varint of an integer, if that has three bytes at most.
+/// What follows the sign and the varint of an integer, if that has four bytes at most.
 #[expect(clippy::inline_always, reason = "a look at a few bytes")]
 #[inline(always)]
 fn small_int(rest: &[u8]) -> Option<&[u8]> {
     match rest {
         // There is no minus zero.
         [negative @ 0..=1, byte @ 0..0x80, after @ ..] if byte >= negative => Some(after),
-        [0 | 1, 0x80..=0xff, 1..0x80, after @ ..] | [0 | 1, 0x80..=0xff, 0x80..=0xff, 1..0x80, after @ ..] => {
-            Some(after)
-        }
+        [0 | 1, 0x80..=0xff, 1..0x80, after @ ..]
+        | [0 | 1, 0x80..=0xff, 0x80..=0xff, 1..0x80, after @ ..]
+        | [0 | 1, 0x80..=0xff, 0x80..=0xff, 0x80..=0xff, 1..0x80, after @ ..] => Some(after),
         _ => None,
     }
 }

@@ -163,7 +163,8 @@ impl Effects<'_> {
     ///
     /// # Errors
     /// As [`Effects::cell`].
-    #[inline]
+    #[expect(clippy::inline_always, reason = "one of the steps that most calls take")]
+    #[inline(always)]
     pub(crate) fn replace(&mut self, held: &mut Cell, value: Raw<'_>) -> Result<Cell, Box<Fault>> {
         let cell = self.uncharged_cell(value.bytes());
         self.put_in_place_of(held, cell)
@@ -200,7 +201,8 @@ impl Effects<'_> {
     }
 
     /// As [`Effects::move_out_some`], of a cell that [`Effects::replace`] took out.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "two moves for nearly every cell")]
+    #[inline(always)]
     pub(crate) fn pass_out_some(&mut self, cell: Cell) {
         cell.write_some(&mut self.answer.result);
         self.hand_own(&cell);
@@ -250,7 +252,8 @@ impl Effects<'_> {
         if self.proxies { raw.tokens().count() } else { 0 }
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "one of the steps that most calls take")]
+    #[inline(always)]
     fn uncharged_cell(&mut self, bytes: &[u8]) -> Cell {
         if self.proxies {
             return self.cell_with_proxies(bytes);
@@ -277,7 +280,8 @@ impl Effects<'_> {
         cell
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "one of the steps that most calls take")]
+    #[inline(always)]
     fn put_in_place_of(&mut self, held: &mut Cell, cell: Cell) -> Result<Cell, Box<Fault>> {
         match self.registry.memory.exchange(held.cost(), cell.cost()) {
             Ok(()) => Ok(std::mem::replace(held, cell)),
@@ -314,8 +318,12 @@ impl Effects<'_> {
     #[inline]
     fn hand_own(&mut self, cell: &Cell) {
         if !cell.objects().is_empty() {
-            self.answer.handed.extend_from_slice(cell.objects());
+            self.hand_own_some(cell);
         }
+    }
+
+    fn hand_own_some(&mut self, cell: &Cell) {
+        self.answer.handed.extend_from_slice(cell.objects());
     }
 
     #[inline]
