@@ -100,7 +100,7 @@ where
 /// Makes a call whose arguments are encoded already, and reads its reply.
 #[expect(
     clippy::inline_always,
-    reason = "it stands twice in `call_object`, and only what holds proxies goes the other way"
+    reason = "it stands twice in `call_target`, and only what holds proxies goes the other way"
 )]
 #[inline(always)]
 pub(crate) fn answer<R>(

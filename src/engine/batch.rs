@@ -5,8 +5,8 @@
 //! along as data; its answer comes back as a job of its own, which goes on with the next call. So no thread waits, outcomes stay in
 //! order, and of one batch only one call is ever under way.
 //!
-//! Short calls that follow one another on the same object have it locked once, and no more than [`RUN_MAX`] of them: to whoever watches the
-//! object that is no different from calls of one client that are fast. All others are done by themselves.
+//! Short calls that follow one another on the same object have it locked once, and no more than [`RUN_MAX`] of them, nor many bytes: to whoever
+//! watches the object that is no different from calls of one client that are fast. All others are done by themselves.
 //!
 //! The outcomes share one reply, and each is written where it stays. A call that would have had room in a reply of its own, but not behind
 //! the others', is not done: the reply ends before it, and tells the client so by being shorter. What the outcomes hand over enters the
@@ -25,7 +25,8 @@ use byproxy_proto::op::{
 };
 use byproxy_proto::value::Raw;
 use byproxy_proto::value::write_list_header;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// How many calls that may be long are done before other work has its turn.
 const LONG_CALLS_MAX: usize = 16;
@@ -33,7 +34,7 @@ const LONG_CALLS_MAX: usize = 16;
 const SPARE_BYTES: usize = 2 << 10;
 /// What stands around one result.
 const OUTCOME_HEADER_BYTES_MAX: usize = 8;
-/// So many calls are done to an object before others may lock it.
+/// So many calls at most are done to an object before others may lock it, and no more once they have brought and taken as many bytes as a chunk.
 const RUN_MAX: usize = 64;
 
 /// Whom to answer, and what is left of its batch if the call is one of a batch.
@@ -70,6 +71,8 @@ struct Turn<'a> {
     calls: BatchCalls<'a>,
     /// How many of those that were done may have been long.
     long: usize,
+    /// Whether an object has one of them in hand.
+    in_hand: Cell<bool>,
 }
 
 /// What comes after some calls of a batch.
@@ -91,7 +94,7 @@ enum Done {
     /// Nothing, for there is no room for that.
     Full,
     /// Nothing yet.
-    Not,
+    Not(Step),
 }
 
 impl Engine {
@@ -144,6 +147,7 @@ impl Engine {
             ticket,
             calls,
             long: 0,
+            in_hand: Cell::new(false),
         };
         loop {
             let next = match self.do_run(&mut turn, out) {
@@ -167,7 +171,6 @@ impl Engine {
         let Some((first, _)) = turn.calls.split_first() else {
             return Next::Answer;
         };
-        panic_around_if_asked(first.arguments);
         let id = short(&first).map(|_| ObjectId(first.object));
         let Some(slot) = id.and_then(|id| out.recent.object(self.registry(), id)) else {
             return Next::Apart;
@@ -182,18 +185,22 @@ impl Engine {
             return Next::Apart;
         };
         let done = catch_unwind(AssertUnwindSafe(|| self.do_short(turn, id, contents, out)));
-        done.unwrap_or_else(|_| {
+        done.unwrap_or_else(|panic| {
+            if !turn.in_hand.take() {
+                // It is no business of the object.
+                resume_unwind(panic);
+            }
             let fault = self.fail(turn.now, id, state, turn.ticket, out);
             out.drop_taken();
-            // Unless the panic came when what came of the call had been entered.
-            if out.owes(turn.calls.len()) && !out.collect_fault(&fault) {
-                return Next::Answer;
+            if !seeded!("batch_forgets_who_panicked") {
+                out.collect_fault(&fault);
             }
             Next::Call
         })
     }
 
     fn do_short(&self, turn: &mut Turn<'_>, id: ObjectId, contents: &mut Contents, out: &mut Outputs) -> Next {
+        let (before, mut asked) = (out.answer.result.len(), 0);
         for _ in 0..RUN_MAX {
             let Some((call, others)) = turn.calls.split_first() else {
                 return Next::Answer;
@@ -204,25 +211,34 @@ impl Engine {
             let Some(operation) = short(&call) else {
                 return Next::Apart;
             };
-            let before = std::mem::replace(&mut turn.calls, others);
+            let with_it = std::mem::replace(&mut turn.calls, others);
             let done = self.do_next(turn.ticket, Some(operation), &call, out, |call, out| {
                 self.check_arguments(call, &mut out.taken)?;
                 let arguments = Raw::assume_checked(call.arguments);
                 let mut context = self.context(turn.now, id, !out.taken.is_empty(), out);
-                contents.call(call.operation, arguments, &turn.ticket, &mut context)
+                turn.in_hand.set(true);
+                let done = contents.call(call.operation, arguments, &turn.ticket, &mut context);
+                turn.in_hand.set(false);
+                done
             });
             match done {
                 Done::Entered => {}
                 Done::Full => return Next::Answer,
-                // The object is such that it is long.
-                Done::Not => {
+                Done::Not(step) => {
+                    debug_assert_eq!(step, Step::Long, "nothing that is short waits");
+                    // The object is such that it takes long: it is done anew, by itself.
                     out.unbegin_outcome();
-                    turn.calls = before;
+                    out.drop_taken();
+                    if !seeded!("batch_skips_what_is_long") {
+                        turn.calls = with_it;
+                    }
                     return Next::Apart;
                 }
             }
-            // What was dropped is freed when nothing is locked.
-            if !out.dropped.is_empty() {
+            asked += call.arguments.len();
+            let bytes = asked + (out.answer.result.len() - before);
+            // What was dropped is freed when nothing is locked; and nobody has an object for long because the values in it are large.
+            if !out.dropped.is_empty() || bytes > self.settings().chunk_bytes {
                 break;
             }
         }
@@ -249,7 +265,7 @@ impl Engine {
         match done {
             Done::Entered => Next::Call,
             Done::Full => Next::Answer,
-            Done::Not => Next::Wait,
+            Done::Not(_) => Next::Wait,
         }
     }
 
@@ -264,6 +280,7 @@ impl Engine {
         out: &mut Outputs,
         do_it: impl FnOnce(&Call<'a>, &mut Outputs) -> Result<Step, Box<Fault>>,
     ) -> Done {
+        panic_around_if_asked(call.arguments);
         out.begin_outcome();
         if out.is_full(self.settings().reply_bytes_max) {
             return Done::Full;
@@ -281,7 +298,7 @@ impl Engine {
             None => Err(unknown_operation(call.operation).into()),
         };
         let goes_on = match done {
-            Ok(Step::Waits | Step::Long) => return Done::Not,
+            Ok(step @ (Step::Waits | Step::Long)) => return Done::Not(step),
             Ok(Step::Done) => out.collect_done(),
             Err(fault) => out.collect_fault(&fault),
         };
@@ -340,11 +357,6 @@ impl Outputs {
             let handed = self.tally.handed.min(self.answer.handed.len());
             self.dropped.extend(self.answer.handed.drain(handed..).map(ObjectId));
         }
-    }
-
-    /// Whether an outcome is missing before so many calls that are left.
-    fn owes(&self, left: usize) -> bool {
-        self.tally.outcomes + left < self.tally.calls
     }
 
     /// How many bytes the outcomes take that are ended.
@@ -436,6 +448,16 @@ impl Rest {
     }
 }
 
+impl Answer {
+    /// An answer that goes behind what came of the calls of a batch before its own, if there were any.
+    pub(super) fn behind(rest: Option<&Rest>) -> Self {
+        Self {
+            taken: rest.map_or(0, Rest::taken),
+            ..Self::default()
+        }
+    }
+}
+
 /// What the bytes of calls occupy, and those of what came of the calls before them.
 fn cost(calls: usize, outcomes: usize) -> u64 {
     (calls + outcomes) as u64
@@ -473,4 +495,98 @@ fn unknown_operation(code: u16) -> Fault {
         FaultCode::UnknownOperation,
         format_args!("no operation has code {code}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Caller, LaneId, Peer, Settings};
+    use byproxy_proto::op::{ManagerOp, unbatchable, write_batch_call, write_batch_header};
+    use byproxy_proto::value::{Kind, Limits, to_vec};
+
+    #[test]
+    fn what_is_short_may_be_in_a_batch_and_is_done_by_an_object() {
+        for &operation in Operation::ALL {
+            let code = operation.code();
+            let call = BatchCall {
+                operation: code,
+                object: 1,
+                arguments: &[7, 0],
+            };
+            if short(&call).is_none() {
+                continue;
+            }
+            let arguments = Raw::assume_checked(call.arguments);
+            assert_eq!(unbatchable(operation, arguments), None, "{operation:?}");
+            assert!(ManagerOp::read(operation, arguments).is_none(), "{operation:?}");
+        }
+    }
+
+    /// How many of a hundred calls to a dict, with values of so many bytes, are done before others may have it.
+    fn first_run(operation: Operation, bytes: usize) -> usize {
+        let engine = Engine::new(1, Settings::default());
+        let peer = Peer::default();
+        let session = engine.handle_session_start(Time(0), peer).unwrap();
+        let caller = Caller {
+            session,
+            lane: LaneId(1),
+        };
+        let (mut out, limits) = (Outputs::default(), Limits::default());
+        let call = |number, operation, object, arguments: &[u8], out: &mut Outputs| {
+            let call = Call {
+                number,
+                operation,
+                object,
+                arguments,
+            };
+            engine.handle_call(Time(0), caller, call, out);
+        };
+        let new = to_vec(&(Kind::DICT.0, (), ()), &limits).unwrap();
+        call(1, Operation::Create, 0, &new, &mut out);
+        let dict = out.answer.handed[0];
+        let (key, pair) = (
+            to_vec(&("key",), &limits).unwrap(),
+            to_vec(&("key", "x".repeat(bytes)), &limits).unwrap(),
+        );
+        call(2, Operation::DictInsert, dict, &pair, &mut out);
+        let arguments = if operation == Operation::DictGet { &key } else { &pair };
+        let mut batch = Vec::new();
+        write_batch_header(100, &mut batch);
+        for _ in 0..100 {
+            write_batch_call(
+                &BatchCall {
+                    operation: operation.code(),
+                    object: dict,
+                    arguments,
+                },
+                &mut batch,
+            );
+        }
+        out.begin(engine.registry().engine);
+        out.begin_outcomes(100);
+        let mut turn = Turn {
+            now: Time(0),
+            ticket: caller.ticket(3),
+            calls: BatchCalls::check(&batch).unwrap(),
+            long: 0,
+            in_hand: Cell::new(false),
+        };
+        assert!(matches!(engine.do_run(&mut turn, &mut out), Next::Call));
+        100 - turn.calls.len()
+    }
+
+    #[test]
+    fn a_row_of_calls_ends_after_so_many_and_after_so_many_bytes() {
+        let chunk = Settings::default().chunk_bytes;
+        for operation in [Operation::DictGet, Operation::DictInsert] {
+            assert_eq!(first_run(operation, 10), RUN_MAX);
+            assert_eq!(first_run(operation, chunk + 1), 1, "{operation:?}");
+        }
+        assert_eq!(first_run(Operation::DictGet, chunk / 10), 10);
+        assert_eq!(
+            first_run(Operation::DictInsert, chunk / 10),
+            5,
+            "what comes and what goes"
+        );
+    }
 }

@@ -176,7 +176,7 @@ impl Job {
             }
             Work::Names { due } => {
                 let outcome = world.look_at_all(|| {
-                    let mut answer = Answer::default();
+                    let mut answer = Answer::behind(due.rest.as_deref());
                     names::list(&world, &mut answer)
                         .map(|()| answer)
                         .map_err(|fault| *fault)
@@ -199,9 +199,8 @@ impl Job {
 
 impl World {
     fn call(&self, object: ObjectId, mut contents: Contents, call: LongCall, dropped: &mut Vec<ObjectId>) -> Finished {
-        let mut answer = Answer::default();
+        let mut answer = Answer::behind(call.due.rest.as_deref());
         let done = catch_unwind(AssertUnwindSafe(|| {
-            answer.taken = call.due.rest.as_ref().map_or(0, |rest| rest.taken());
             panic_around_if_asked(&call.arguments);
             let mut effects = self.effects(&mut answer, dropped, !call.taken.is_empty());
             contents.run(call.operation, Raw::assume_checked(&call.arguments), &mut effects)

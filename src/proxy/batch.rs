@@ -494,6 +494,44 @@ mod tests {
         );
     }
 
+    /// Calls that can't be sent are settled in their places, however many the header of the frame had promised.
+    #[test]
+    fn what_can_not_be_sent_leaves_the_others_in_their_places() {
+        // Of so many calls these can be sent; the header of 43 and more takes another byte.
+        for (count, sent) in [
+            (3, 1..2),
+            (50, 7..9),
+            (50, 20..21),
+            (50, 3..50),
+            (60, 0..0),
+            (2_000, 1_000..1_100),
+        ] {
+            let server = Arc::new(Scripted {
+                script: Box::new(|_, count| Ok(if count == 0 { vec![3, 0, 1] } else { done(count, count) })),
+                frames: Mutex::default(),
+            });
+            let backend: Arc<dyn Backend> = server.clone();
+            let handle = Handle::own(backend.clone(), 5, Kind::LIST);
+            let refused = || Error::Refused("not this one".to_owned());
+            let get = |n| Call::new(&handle, Operation::ListGet, &(n as u64,), codec::value::<u64>);
+            let refuse = || Call::refused(&handle, Operation::ListGet, refused(), codec::value::<u64>);
+            let calls = (0..count).map(|n| if sent.contains(&n) { get(n) } else { refuse() });
+            let outcomes = calls.collect::<Vec<_>>().make(&Courier::new(&backend));
+            for (n, outcome) in outcomes.iter().enumerate() {
+                match outcome {
+                    Ok(number) => assert!(sent.contains(&n) && *number == sent.len() as u64, "{n} of {count}"),
+                    Err(error) => assert!(
+                        !sent.contains(&n) && matches!(error, Error::Refused(_)),
+                        "{n} of {count}: {error}"
+                    ),
+                }
+            }
+            let frames = server.frames.lock().clone();
+            let expected = if sent.len() == 1 { vec![0] } else { vec![sent.len()] };
+            assert_eq!(frames, if sent.is_empty() { vec![] } else { expected }, "{count}");
+        }
+    }
+
     #[test]
     fn a_lost_connection_leaves_only_changing_calls_unknown() {
         let (outcomes, _) = make(6, |operation, _| {

@@ -13,7 +13,8 @@ use std::sync::Arc;
 /// A call that has not been made yet: what to do, to which object, with arguments that are encoded already.
 ///
 /// It borrows the proxy that describes it; whatever its arguments name stays alive with it. Make it with [`send`](Call::send) or
-/// [`Manager::call`](crate::Manager::call), or together with others with [`Manager::batch`](crate::Manager::batch).
+/// [`Manager::call`](crate::Manager::call), or together with others with [`Manager::batch`](crate::Manager::batch). Calls on many proxies are
+/// described when the proxies are there, in a `Vec` for example: a proxy that is made only to describe a call ends before it.
 ///
 /// # What there are no calls of
 ///

@@ -39,7 +39,7 @@ const PIECES: u32 = 64;
 const PIECES_OF_VISIT: u32 = 4;
 /// Sockets and timers wait at most so long behind busy rings, in nanoseconds.
 const LOOK_AFTER: u64 = 100_000;
-/// Requests above this size take so long to make that, where clients share this worker's processor, it is theirs rather than waited on.
+/// What a visit reads above this size takes so long to make that, where clients share this worker's processor, it is theirs rather than waited on.
 const LARGE_BYTES: u64 = 1 << 10;
 /// How often a ring that was overlooked is visited at once, as long as there is something to do in it.
 const OVERLOOKED_VISITS_MAX: u32 = 64;

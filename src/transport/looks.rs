@@ -154,11 +154,11 @@ impl Looks {
         self.give_way(eagerness, yields_max, yield_once)
     }
 
-    /// Something was found.
+    /// Something was found. At the last look before a yield that says nothing: it may have been the first.
     #[inline]
     pub(crate) fn found(&self, eagerness: &Eagerness) {
-        if self.0 > 0 {
-            eagerness.learn(self.0 <= SPINS);
+        if self.0 != 0 && self.0 != SPINS {
+            eagerness.learn(self.0 < SPINS);
             self.ended(eagerness);
         }
     }
@@ -237,6 +237,15 @@ mod tests {
         assert_eq!(looks.again_with(&eagerness, 5, || IN_TIME), Looked::Yielded);
         assert!(looks.has_yielded());
         assert_eq!(Looks::default().again_with(&eagerness, 5, || IN_TIME), Looked::Spun);
+        for _ in 0..VAIN_MAX {
+            wait(&eagerness, SPINS + 1);
+        }
+        Looks::without_spins().found(&eagerness);
+        assert_eq!(
+            wait(&eagerness, SPINS + 1).0,
+            0,
+            "who found something at once has not learned that it pays to spin"
+        );
     }
 
     #[test]

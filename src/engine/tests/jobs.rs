@@ -280,17 +280,13 @@ fn a_panic_in_the_rest_of_a_batch_answers_it() {
         .call(session, Op::ListAppend, list, &(list_token(inner),))
         .unwrap();
     let calls = [
-        (Op::ListReverse, list, to_vec(&NOTHING, &Limits::default()).unwrap()),
-        (Op::ListGet, list, to_vec(&(0,), &Limits::default()).unwrap()),
-        (
-            Op::ListAppend,
-            inner,
-            to_vec(&(PANIC_AROUND,), &Limits::default()).unwrap(),
-        ),
+        (Op::ListReverse, to_vec(&NOTHING, &Limits::default()).unwrap()),
+        (Op::ListGet, to_vec(&(0,), &Limits::default()).unwrap()),
+        (Op::ListAppend, to_vec(&(PANIC_AROUND,), &Limits::default()).unwrap()),
     ];
-    let flat = calls.iter().flat_map(|(operation, object, arguments)| {
+    let flat = calls.iter().flat_map(|(operation, arguments)| {
         let arguments = Value::Bytes(arguments.clone());
-        [Value::from(operation.code()), Value::from(*object), arguments]
+        [Value::from(operation.code()), Value::from(list), arguments]
     });
     let batch = driver.send(session, Op::Batch, 0, &(Value::List(flat.collect()),));
     run_jobs_anyway(&mut driver);
