@@ -23,8 +23,7 @@ use byproxy_proto::fault::{Fault, FaultCode};
 use byproxy_proto::op::{
     BATCH_DONE_BYTES, BatchCall, BatchCalls, Operation, begin_batch_done, end_batch_done, write_batch_fault,
 };
-use byproxy_proto::value::Raw;
-use byproxy_proto::value::write_list_header;
+use byproxy_proto::value::{Raw, write_list_header};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
