@@ -5,6 +5,8 @@ use std::time::Duration;
 /// What a promise is multiplied by before a test fails over it: a loaded machine with two cores runs a dozen processes at once, and a
 /// test that is red for no reason is read by nobody. The figure itself is printed.
 const SLACK: u32 = 20;
+/// Of a hundred times, so many may be longer than that: a virtual machine now and then stands still as a whole.
+const HICCUPS: usize = 2;
 
 /// Durations of one thing that happened many times.
 #[derive(Debug, Default)]
@@ -17,7 +19,7 @@ impl Times {
         self.times.push(time);
     }
 
-    /// Prints the distribution, and fails if its 99th percentile is far over the promise.
+    /// Prints the distribution, and fails if more than a few are far over the promise.
     pub(crate) fn hold(mut self, what: &str, promised: Duration) {
         self.times.sort_unstable();
         let at = |percent: usize| self.times[(self.times.len() * percent / 100).min(self.times.len() - 1)];
@@ -26,7 +28,11 @@ impl Times {
             "{what}: p50 {p50:.2?}, p99 {p99:.2?}, max {max:.2?} of {} (promised {promised:?})",
             self.times.len()
         );
-        assert!(p99 <= promised * SLACK, "{what}: p99 {p99:?}, promised {promised:?}");
+        let late = self.times.iter().filter(|time| **time > promised * SLACK).count();
+        assert!(
+            late <= self.times.len() * HICCUPS / 100,
+            "{what}: {late} took more than {SLACK} times what is promised, up to {max:?}"
+        );
     }
 }
 
