@@ -85,13 +85,16 @@ pub(crate) fn fork_mark() -> Option<&'static AtomicU64> {
     })
 }
 
-/// Whether something holds in a forked child of this process. It must not wait for other threads, which the child does not have.
+/// Whether something holds in a forked child of this process. It must not wait for other threads, which the child does not have; if one of
+/// them held what it needs when the child was forked, the child is ended after half a minute, and it does not hold.
 #[cfg(test)]
 pub(crate) fn holds_in_fork(holds: impl FnOnce() -> bool) -> bool {
     // SAFETY: the child runs only the given function, which waits for no other thread, and then ends without unwinding into the parent's
     // frames.
     let child = unsafe { libc::fork() };
     if child == 0 {
+        // SAFETY: it sets a timer of this process, whose signal ends it.
+        unsafe { libc::alarm(30) };
         let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(holds)).unwrap_or(false);
         // SAFETY: it ends the child at once, without running anything of the parent's.
         unsafe { libc::_exit(i32::from(!held)) };

@@ -9,7 +9,7 @@ use byproxy::Process;
 use byproxy::process::SpawnError;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use crate::support::Watchdog;
+use crate::watchdog::Watchdog;
 
 /// What the open descriptors of this process are: `socket`, `anon_inode` and so on, or a path.
 fn open_descriptors() -> Vec<String> {

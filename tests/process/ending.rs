@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use byproxy::Process;
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::support::{Desk, Watchdog, stay};
+use crate::support::{Desk, stay};
+use crate::watchdog::Watchdog;
 
 #[test]
 fn a_function_that_returns_is_a_success() {

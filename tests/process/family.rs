@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use byproxy::Process;
 use byproxy::process::{SpawnError, current};
 
-use crate::support::{Desk, Watchdog, stay, visit};
+use crate::support::{Desk, stay, visit};
+use crate::watchdog::Watchdog;
 
 /// Starts a child that stays at the desk, tells the child's name and stays itself.
 fn middle(desk: PathBuf, daemon: bool) {

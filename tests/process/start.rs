@@ -10,7 +10,8 @@ use byproxy::process::{SpawnError, current};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::support::{Desk, Watchdog, visit};
+use crate::support::{Desk, visit};
+use crate::watchdog::Watchdog;
 
 fn report(desk: PathBuf, name: String, count: u32, list: Vec<i64>) {
     visit(&desk, &format!("{name} {count} {list:?}"));

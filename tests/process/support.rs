@@ -1,34 +1,12 @@
-//! What the tests share: a watchdog, and a desk where children report.
+//! What the tests share: a desk where children report.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
-use std::{process, thread};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// Ends the whole test program when the test that holds it takes too long.
-pub(crate) struct Watchdog {
-    _stop: mpsc::Sender<()>,
-}
-
-impl Watchdog {
-    pub(crate) fn new() -> Self {
-        let (stop, stopped) = mpsc::channel::<()>();
-        let test = thread::current().name().unwrap_or("a test").to_owned();
-        thread::spawn(move || {
-            if stopped.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
-                let _ = writeln!(std::io::stderr(), "{test} took longer than {LIMIT:?}");
-                process::abort();
-            }
-        });
-        Self { _stop: stop }
-    }
-}
+use crate::watchdog::LIMIT;
 
 /// A socket that children connect to: a visit says that a child has come so far, and its end that the child is gone.
 pub(crate) struct Desk {

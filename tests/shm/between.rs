@@ -8,8 +8,9 @@ use byproxy::process::SpawnError;
 use byproxy::shm::{Array, Lock, RawArray, RawValue, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Watchdog, until};
+use crate::support::until;
 use crate::values::Train;
+use crate::watchdog::Watchdog;
 
 #[test]
 fn processes_count_together() {

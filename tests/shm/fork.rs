@@ -5,7 +5,8 @@ use std::time::Duration;
 use byproxy::shm::{Array, Lock, Value};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-use crate::support::Watchdog;
+use crate::alone::alone;
+use crate::watchdog::Watchdog;
 
 /// Runs something in a forked process, which says whether all was well.
 fn forked(run: impl FnOnce() -> bool) -> bool {
@@ -14,7 +15,8 @@ fn forked(run: impl FnOnce() -> bool) -> bool {
 
 /// Begins something in a forked process, which has this one thread.
 pub(crate) fn fork(run: impl FnOnce() -> bool) -> Pid {
-    // SAFETY: the child runs only what the tests give it, in which no other thread's lock is needed, and never returns from here.
+    // SAFETY: the child runs only what the tests give it, and never returns from here. It needs no lock that another thread of theirs can hold, for
+    // tests of children that need one run alone.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork");
     if pid == 0 {
@@ -82,14 +84,16 @@ fn it_takes_locks_in_its_own_name() {
 
 #[test]
 fn it_makes_objects_in_memory_of_its_own() {
-    let _watchdog = Watchdog::new();
-    let kept = Value::new(7_u64).unwrap();
-    let well = forked(|| {
-        let own = Value::new(8_u64).unwrap();
-        own.set(9);
-        own.get() == 9
+    alone("fork::it_makes_objects_in_memory_of_its_own", || {
+        let _watchdog = Watchdog::new();
+        let kept = Value::new(7_u64).unwrap();
+        let well = forked(|| {
+            let own = Value::new(8_u64).unwrap();
+            own.set(9);
+            own.get() == 9
+        });
+        let next = Value::new(5_u64).unwrap();
+        assert!(well);
+        assert_eq!((kept.get(), next.get()), (7, 5));
     });
-    let next = Value::new(5_u64).unwrap();
-    assert!(well);
-    assert_eq!((kept.get(), next.get()), (7, 5));
 }

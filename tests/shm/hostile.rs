@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use byproxy::Process;
 use byproxy::shm::{Array, Element, Lock, RawArray, RawValue, Value};
 
-use crate::support::{Watchdog, until};
+use crate::support::until;
+use crate::watchdog::Watchdog;
 
 /// The addresses of all shared memory of this library that this process has mapped.
 fn mapped() -> Vec<(usize, usize)> {
@@ -144,7 +145,7 @@ fn bytes_of_a_large_value_that_are_none_are_never_read_as_one() {
 
 #[test]
 fn scribbling_harms_nobody_else() {
-    let _watchdog = Watchdog::of(Duration::from_mins(1));
+    let _watchdog = Watchdog::with_limit(Duration::from_mins(1));
     // The objects share a segment, so one handle leads to all; the first stands at its beginning.
     let attack = |spared: RawValue<u8>| {
         spared.set(1);

@@ -7,17 +7,18 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use byproxy::shm::Value;
 use byproxy::{Manager, QueueAudit, QueueProxy};
 
+use crate::alone::alone;
 use crate::served::{Served, byproxy};
-use crate::support::{Watchdog, until};
+use crate::support::until;
 use crate::victim::Victim;
+use crate::watchdog::Watchdog;
 use crate::way::{Way, all_are_wanted};
 
-const LIMIT: Duration = Duration::from_mins(10);
 /// Instructions on either side of the commit that all have their turn.
 const AROUND: usize = 40;
 /// How many others have theirs.
@@ -34,6 +35,8 @@ const FAILED: u64 = 2;
 
 /// A server, and what its books say.
 struct Stage {
+    /// Hears of each victim.
+    watchdog: Watchdog,
     server: Served,
     manager: Manager,
     queue: QueueProxy<String>,
@@ -61,6 +64,7 @@ impl Stage {
         let outcome = Value::new(UNKNOWN).unwrap();
         let sessions = manager.stats().unwrap().sessions;
         Self {
+            watchdog: Watchdog::new(),
             server,
             manager,
             queue,
@@ -70,8 +74,16 @@ impl Stage {
         }
     }
 
+    /// Waits until whoever was here is gone, and takes what it left.
+    fn clear(&self) {
+        until(|| self.manager.stats().unwrap().sessions == self.sessions);
+        while self.queue.try_get().is_ok() {}
+    }
+
     /// A consumer that has been woken by its reply, and has not looked at it.
     fn consumer(&self) -> (Victim, ()) {
+        self.watchdog.progress();
+        self.clear();
         self.outcome.set(UNKNOWN);
         let victim = Victim::new(
             || {
@@ -118,20 +130,13 @@ impl Stage {
 
     /// Brings a consumer to an instruction, does something to it, and tells where the item was. Nothing if it went another way.
     fn at(&self, way: &Way, count: usize, strike: impl FnOnce(&mut Victim)) -> Option<Found> {
+        self.clear();
         let before = self.queue.audit().unwrap();
-        let consumer = way.victim_after(count, || self.consumer());
-        let strayed = consumer.is_none();
-        if let Some((mut victim, ())) = consumer {
-            strike(&mut victim);
-            let found = self.find(&before);
-            victim.kill();
-            return Some(found);
-        }
-        // Its own end is the end of its session.
-        until(|| self.manager.stats().unwrap().sessions == self.sessions);
-        while self.queue.try_get().is_ok() {}
-        assert!(strayed);
-        None
+        let (mut victim, ()) = way.victim_after(count, || self.consumer())?;
+        strike(&mut victim);
+        let found = self.find(&before);
+        victim.kill();
+        Some(found)
     }
 
     /// What consumers do, and the first instruction of it after which the item is theirs. If the one that showed the way went another than
@@ -139,8 +144,6 @@ impl Stage {
     fn way(&self) -> (Way, usize) {
         for _ in 0..GUIDES {
             let way = Way::of(|| self.consumer());
-            until(|| self.manager.stats().unwrap().sessions == self.sessions);
-            while self.queue.try_get().is_ok() {}
             if let Some(commit) = self.commit(&way) {
                 return (way, commit);
             }
@@ -188,16 +191,21 @@ const HUGE: usize = 100_000;
 
 #[test]
 fn killed_anywhere_the_item_is_the_consumers_or_back() {
-    killed_anywhere(SMALL);
+    alone(
+        "killed_deliveries::killed_anywhere_the_item_is_the_consumers_or_back",
+        || killed_anywhere(SMALL),
+    );
 }
 
 #[test]
 fn killed_anywhere_a_larger_item_is_the_consumers_or_back() {
-    killed_anywhere(LARGER);
+    alone(
+        "killed_deliveries::killed_anywhere_a_larger_item_is_the_consumers_or_back",
+        || killed_anywhere(LARGER),
+    );
 }
 
 fn killed_anywhere(bytes: usize) {
-    let _watchdog = Watchdog::of(LIMIT);
     let stage = Stage::set(bytes);
     let (way, commit) = stage.way();
     let (mut returned, mut committed) = (0, 0);
@@ -226,8 +234,14 @@ fn killed_anywhere(bytes: usize) {
 
 #[test]
 fn killed_at_any_time_a_huge_item_is_the_consumers_or_back() {
+    alone(
+        "killed_deliveries::killed_at_any_time_a_huge_item_is_the_consumers_or_back",
+        killed_at_any_time,
+    );
+}
+
+fn killed_at_any_time() {
     const KILLS: u32 = 100;
-    let _watchdog = Watchdog::of(LIMIT);
     let stage = Stage::set(HUGE);
     let whole = {
         let (victim, ()) = stage.consumer();
@@ -235,9 +249,9 @@ fn killed_at_any_time_a_huge_item_is_the_consumers_or_back() {
         victim.run();
         start.elapsed()
     };
-    until(|| stage.manager.stats().unwrap().sessions == stage.sessions);
     let (mut returned, mut committed) = (0, 0);
     for kill in 0..KILLS {
+        stage.clear();
         let before = stage.queue.audit().unwrap();
         let (mut victim, ()) = stage.consumer();
         if kill + 1 == KILLS {
@@ -259,7 +273,13 @@ fn killed_at_any_time_a_huge_item_is_the_consumers_or_back() {
 
 #[test]
 fn cut_off_anywhere_the_consumer_and_the_books_agree() {
-    let _watchdog = Watchdog::of(LIMIT);
+    alone(
+        "killed_deliveries::cut_off_anywhere_the_consumer_and_the_books_agree",
+        cut_off_anywhere,
+    );
+}
+
+fn cut_off_anywhere() {
     let stage = Stage::set(SMALL);
     let (way, commit) = stage.way();
     let (mut got, mut failed) = (0, 0);

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use byproxy::shm::{Lock, LockGuard, RawValue};
 
-use crate::support::{Growing, Sleeper, Survivor, Watchdog};
+use crate::support::{Growing, Sleeper, Survivor};
 use crate::victim::{Came, Victim};
+use crate::watchdog::Watchdog;
 use crate::way::{Way, kill_everywhere, kill_points};
 
 const LIMIT: Duration = Duration::from_mins(5);
@@ -32,7 +33,7 @@ fn once_released() -> Lock {
 
 /// Kills a process at every instruction of taking the lock and giving it back.
 fn take_and_die(what: &str, lock: &Lock) {
-    let _watchdog = Watchdog::of(LIMIT);
+    let _watchdog = Watchdog::with_limit(LIMIT);
     let mut tokens = Growing::default();
     let prepare = || (Victim::new(|| drop(lock.acquire()), |()| drop(lock.acquire())), ());
     let survivors = kill_everywhere(what, prepare, |mut victim, ()| {
@@ -52,7 +53,7 @@ fn take_and_die(what: &str, lock: &Lock) {
 #[test]
 fn killed_while_releasing_the_lock_of_another_the_next_has_it() {
     const WHAT: &str = "a lock released by another";
-    let _watchdog = Watchdog::of(LIMIT);
+    let _watchdog = Watchdog::with_limit(LIMIT);
     let other = Lock::new().unwrap();
     let prepare = || {
         let lock = Lock::new().unwrap();
@@ -93,7 +94,7 @@ fn killed_while_waiting_who_comes_after_it_goes_on() {
 /// Kills a process on its way from the first failed try to the futex, through spins, yields and the bit that says so, while this one holds
 /// the lock. Another sleeps from the beginning, and so the bit is there, or comes after the kill.
 fn wait_and_die(what: &str, asleep_before: bool) {
-    let _watchdog = Watchdog::of(LIMIT);
+    let _watchdog = Watchdog::with_limit(LIMIT);
     let (lock, other) = (Lock::new().unwrap(), Lock::new().unwrap());
     let mut tokens = Growing::default();
     let prepare = || {
@@ -153,7 +154,7 @@ fn who_loses_a_dead_holders_lock_at_once_leaves_the_death_to_be_told() {
 
 /// Takes the lock away from a process at every one of the last instructions of taking it from a dead holder, and takes it next.
 fn lose_and_leave(what: &str, attempt: impl Fn(&Lock) -> Option<LockGuard<'_>>) {
-    let _watchdog = Watchdog::of(LIMIT);
+    let _watchdog = Watchdog::with_limit(LIMIT);
     let (lock, told) = (Lock::new().unwrap(), RawValue::new(false).unwrap());
     let prepare = || {
         told.set(false);
@@ -199,7 +200,7 @@ fn a_holder_that_lost_the_lock_is_late() {
     // Once a thread that was stopped between taking the lock and being counted was given a higher token than the holder after it, so that
     // what the token protects was written by a holder that had lost the lock long ago. Now the count moves before a lock is taken away.
     for new in [Lock::new, || Ok(once_released())] {
-        let _watchdog = Watchdog::of(LIMIT);
+        let _watchdog = Watchdog::with_limit(LIMIT);
         let other = Lock::new().unwrap();
         let mut late = 0;
         let victims = kill_points(|| {
@@ -238,7 +239,7 @@ fn a_holder_that_lost_the_lock_is_late() {
 #[test]
 fn killed_while_giving_back_a_sleeper_goes_on() {
     const WHAT: &str = "a lock given back with a sleeper";
-    let _watchdog = Watchdog::of(LIMIT);
+    let _watchdog = Watchdog::with_limit(LIMIT);
     let lock = Lock::new().unwrap();
     let mut told_so_far = true;
     let mut tokens = Growing::default();
@@ -264,7 +265,7 @@ fn killed_while_giving_back_a_sleeper_goes_on() {
 #[test]
 fn killed_after_being_woken_the_next_has_the_lock() {
     const WHAT: &str = "a lock taken after a wake-up";
-    let _watchdog = Watchdog::of(LIMIT);
+    let _watchdog = Watchdog::with_limit(LIMIT);
     let (lock, other) = (Lock::new().unwrap(), Lock::new().unwrap());
     let mut tokens = Growing::default();
     let prepare = || {

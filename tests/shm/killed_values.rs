@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use byproxy::shm::{Array, Element, Value};
 
-use crate::support::{Sleeper, Survivor, Watchdog};
+use crate::support::{Sleeper, Survivor};
 use crate::victim::{Came, Victim, stop};
+use crate::watchdog::Watchdog;
 use crate::way::{kill_everywhere, kill_points};
 
 const LIMIT: Duration = Duration::from_mins(5);
@@ -15,7 +16,7 @@ const NEW: [u64; 2] = [11, 12];
 
 /// Kills a process at every instruction of `change`, which makes OLD into NEW.
 fn change_and_die<T: Element + PartialEq + Debug>(what: &str, old: T, new: T, change: impl Fn(&Value<T>, T)) {
-    let _watchdog = Watchdog::of(LIMIT);
+    let _watchdog = Watchdog::with_limit(LIMIT);
     let value = Value::new(old).unwrap();
     let (mut before, mut after) = (0, 0);
     let prepare = || {
@@ -78,7 +79,7 @@ fn killed_while_holding_a_small_values_guard() {
 /// Kills a process at every instruction of giving a value's lock back while another sleeps on it. `change` makes OLD into NEW, and stops
 /// while it holds the lock, or does not hold it yet.
 fn give_back_and_die<T: Element + PartialEq + Debug>(what: &str, old: T, new: T, change: impl Fn(&Value<T>, T)) {
-    let _watchdog = Watchdog::of(LIMIT);
+    let _watchdog = Watchdog::with_limit(LIMIT);
     let (value, other) = (Value::new(old).unwrap(), Value::new(0_u8).unwrap());
     let (mut told_so_far, mut before, mut after) = (true, 0, 0);
     let prepare = || {
@@ -164,7 +165,7 @@ fn killed_while_setting_a_value_a_sleeper_goes_on() {
 
 #[test]
 fn killed_while_adding_nothing_is_held() {
-    let _watchdog = Watchdog::of(LIMIT);
+    let _watchdog = Watchdog::with_limit(LIMIT);
     let value = Value::new(0_u64).unwrap();
     let (mut before, mut after) = (0, 0);
     let victims = kill_points(|| {
@@ -202,7 +203,7 @@ fn killed_while_adding_to_a_large_value() {
 #[test]
 fn killed_while_adding_to_an_element() {
     const WHAT: &str = "an element added to";
-    let _watchdog = Watchdog::of(LIMIT);
+    let _watchdog = Watchdog::with_limit(LIMIT);
     let array = Array::new(&[1_u32, 5]).unwrap();
     let prepare = || {
         array.set(1, 5).unwrap();
@@ -228,7 +229,7 @@ fn killed_while_adding_to_an_element() {
 #[test]
 fn killed_while_adding_after_a_guard() {
     const WHAT: &str = "a small value added to after a wait";
-    let _watchdog = Watchdog::of(LIMIT);
+    let _watchdog = Watchdog::with_limit(LIMIT);
     let (value, other) = (Value::new(0_u64).unwrap(), Value::new(0_u8).unwrap());
     let prepare = || {
         value.set(5);
@@ -261,7 +262,7 @@ fn killed_while_setting_a_large_value() {
 #[test]
 fn killed_while_writing_an_array_each_element_is_old_or_new() {
     const WHAT: &str = "an array written";
-    let _watchdog = Watchdog::of(LIMIT);
+    let _watchdog = Watchdog::with_limit(LIMIT);
     let array = Array::new(&[OLD, OLD]).unwrap();
     let prepare = || {
         array.copy_from_slice(&[OLD, OLD]).unwrap();

@@ -12,7 +12,8 @@ use byproxy::shm::{Array, Lock, RawValue, Value};
 use byproxy::{Manager, Process};
 
 use crate::served::{Served, byproxy};
-use crate::support::{Watchdog, until};
+use crate::support::until;
+use crate::watchdog::Watchdog;
 
 /// How many objects come and go, in a process and on their way through a server.
 const OBJECTS: u32 = 100_000;
@@ -25,7 +26,7 @@ fn objects(short: u32) -> u32 {
 
 /// A watchdog that has patience with the long form.
 fn watchdog() -> Watchdog {
-    Watchdog::of(Duration::from_mins(1) * objects(OBJECTS).div_ceil(OBJECTS))
+    Watchdog::with_limit(Duration::from_mins(1) * objects(OBJECTS).div_ceil(OBJECTS))
 }
 
 /// What this process has of shared memory: descriptors, mappings, kilobytes in use.

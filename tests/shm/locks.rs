@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use byproxy::Error;
 use byproxy::shm::{Array, Lock, RawValue, Value};
 
-use crate::support::Watchdog;
+use crate::watchdog::Watchdog;
 
 #[test]
 fn one_thread_at_a_time() {

@@ -31,9 +31,13 @@ mod victim;
 #[cfg(target_arch = "x86_64")]
 mod way;
 
+#[path = "../support/alone.rs"]
+mod alone;
 #[path = "../support/processes.rs"]
 mod processes;
 #[path = "../support/served.rs"]
 mod served;
+#[path = "../support/watchdog.rs"]
+mod watchdog;
 
 byproxy::test_support!();

@@ -8,7 +8,8 @@ use byproxy::Process;
 use byproxy::shm::{Lock, RawValue};
 
 use crate::fork::{fork, went_well};
-use crate::support::{Watchdog, until};
+use crate::support::until;
+use crate::watchdog::Watchdog;
 
 /// How often the handler ran in this process.
 static HANDLED: OnceLock<RawValue<u32>> = OnceLock::new();

@@ -1,32 +1,8 @@
-//! What the tests share: a watchdog, waits for something to become true, and the late ones among survivors.
+//! What the tests share: waits for something to become true, and the late ones among survivors.
 
-use std::io::Write;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use std::{fs, process, thread};
-
-/// Ends the whole test program when the test that holds it takes too long.
-pub(crate) struct Watchdog {
-    _stop: mpsc::Sender<()>,
-}
-
-impl Watchdog {
-    pub(crate) fn new() -> Self {
-        Self::of(Duration::from_secs(30))
-    }
-
-    pub(crate) fn of(limit: Duration) -> Self {
-        let (stop, stopped) = mpsc::channel::<()>();
-        let test = thread::current().name().unwrap_or("a test").to_owned();
-        thread::spawn(move || {
-            if stopped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-                let _ = writeln!(std::io::stderr(), "{test} took longer than {limit:?}");
-                process::abort();
-            }
-        });
-        Self { _stop: stop }
-    }
-}
+use std::{fs, thread};
 
 /// Waits until something that another thread or process does has happened.
 pub(crate) fn until(mut happened: impl FnMut() -> bool) {

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use byproxy::Manager;
 
+use crate::alone::alone;
 use crate::served::{Served, byproxy};
-use crate::support::Watchdog;
 use crate::victim::{LOOK, Threads, Victim};
+use crate::watchdog::Watchdog;
 
 const CALLS: u64 = 500;
 
@@ -25,7 +26,14 @@ const LOOKS: u64 = 10;
 
 #[test]
 fn a_client_sends_and_receives_once_for_each_call() {
-    let _watchdog = Watchdog::of(Duration::from_mins(2));
+    alone(
+        "system_calls::a_client_sends_and_receives_once_for_each_call",
+        count_the_clients,
+    );
+}
+
+fn count_the_clients() {
+    let _watchdog = Watchdog::with_limit(Duration::from_mins(2));
     let server = server();
     let client = Victim::new(
         || {
@@ -51,7 +59,7 @@ fn a_client_sends_and_receives_once_for_each_call() {
 
 #[test]
 fn a_server_waits_receives_and_sends_once_for_each_call() {
-    let _watchdog = Watchdog::of(Duration::from_mins(2));
+    let _watchdog = Watchdog::with_limit(Duration::from_mins(2));
     let server = server();
     let manager = Manager::connect(server.address()).unwrap();
     let dict = manager.dict_named::<u64, u64>("counted").unwrap();

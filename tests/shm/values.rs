@@ -8,7 +8,7 @@ use std::time::Duration;
 use byproxy::Error;
 use byproxy::shm::{Array, Number, RawArray, RawValue, Value};
 
-use crate::support::Watchdog;
+use crate::watchdog::Watchdog;
 
 byproxy::shm_struct! {
     #[derive(Debug, PartialEq)]

@@ -49,7 +49,8 @@ pub(crate) enum Came {
 impl Victim {
     /// Forks a process that does `prepare`, and is stopped before it does `act` with what that returned.
     pub(crate) fn new<T>(prepare: impl FnOnce() -> T, act: impl FnOnce(T)) -> Self {
-        // SAFETY: the child runs only what the tests give it, in which no other thread's lock is needed, and never returns from here.
+        // SAFETY: the child runs only what the tests give it, and never returns from here. It needs no lock that another thread of theirs can hold, for
+        // tests of children that need one run alone.
         let pid = unsafe { libc::fork() };
         assert!(pid >= 0, "fork");
         if pid == 0 {

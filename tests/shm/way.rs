@@ -21,6 +21,8 @@ const SHORT: usize = 2_500;
 const AROUND: usize = 8;
 /// How many of the others have theirs.
 const SAMPLED: usize = 150;
+/// How many are asked for the way, at most.
+const GUIDES: usize = 5;
 /// So often survivors may not be late after the same instruction. Where the machine was too busy to tell, it is tried once more, for a while.
 const TRIES: u32 = 4;
 const BUSY_TRIES: u32 = 30;
@@ -28,8 +30,8 @@ const REST: Duration = Duration::from_millis(200);
 
 /// The instructions of what victims do.
 ///
-/// The first victim is stepped through and shows the way. The others run to a place on that way, where a breakpoint waits for them, and are
-/// stepped from there.
+/// The first victims are stepped through and show the way, until two show the same. The others run to a place on that way, where a breakpoint
+/// waits for them, and are stepped from there.
 pub(crate) struct Way {
     places: Vec<u64>,
     /// Which visit of its place each step is.
@@ -49,9 +51,20 @@ impl Way {
 
     fn until<T>(prepare: impl Fn() -> (Victim, T), is_end: impl Fn(&Victim) -> bool) -> Self {
         stay_on_one_processor();
-        let (victim, other) = prepare();
-        let places = victim.way(is_end);
-        drop((victim, other));
+        let mut shown: Vec<Vec<u64>> = Vec::new();
+        let places = loop {
+            let (victim, other) = prepare();
+            let places = victim.way(&is_end);
+            drop((victim, other));
+            if shown.contains(&places) {
+                break places;
+            }
+            shown.push(places);
+            if shown.len() == GUIDES {
+                // Each was led astray. A clock that is set while it is read has a reader take another round: the shortest has the fewest.
+                break shown.into_iter().min_by_key(Vec::len).expect("there are guides");
+            }
+        };
         let mut so_far = HashMap::<u64, usize>::new();
         let visits = places.iter().map(|place| {
             let visit = so_far.entry(*place).or_default();

@@ -1,6 +1,7 @@
 //! No descriptors left to accept with: the server waits without spinning, and serves again when there are some.
 
-use crate::support::{Client, Served, alone, framed, until};
+use crate::alone::alone;
+use crate::support::{Client, Served, framed, until};
 use byproxy_proto::handshake::{Hello, Purpose};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};

@@ -1,10 +1,11 @@
 //! Rings that are busy, or were a moment ago: what they leave to others.
 
+use crate::alone::alone;
 use crate::ring::{
     CAPACITY, CLIENT_WAITS, Given, REPLIES_HEAD, REPLIES_TAIL, REQUESTS_HEAD, REQUESTS_TAIL, Ring, SERVER_WAITS, ask,
     ring,
 };
-use crate::support::{Client, NOTHING, STUCK, Served, alone, call, switches, until};
+use crate::support::{Client, NOTHING, STUCK, Served, call, switches, until};
 use byproxy::server::Limits;
 use byproxy_proto::frame::{DOORBELL, Reply};
 use byproxy_proto::op::Operation;

@@ -1,6 +1,7 @@
 //! What costs nothing: a server with nothing to do, and connections that say nothing.
 
-use crate::support::{Client, Raw, Served, alone, spawn_alone, switches};
+use crate::alone::{alone, spawn_alone};
+use crate::support::{Client, Raw, Served, switches};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;

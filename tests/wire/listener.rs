@@ -1,6 +1,7 @@
 //! Whose path it is: what a server takes over, and what it leaves alone.
 
-use crate::support::{STUCK, Served, alone};
+use crate::alone::alone;
+use crate::support::{STUCK, Served};
 use byproxy::Address;
 use byproxy::server::Server;
 use byproxy_proto::fault::FaultCode;

@@ -15,3 +15,6 @@ mod rings;
 mod session;
 mod support;
 mod users;
+
+#[path = "../support/alone.rs"]
+mod alone;

@@ -1,6 +1,7 @@
 //! Descriptors on the control connection: what is taken, what is refused, and that nothing of it stays open.
 
-use crate::support::{Client, NOTHING, Raw, STUCK, Sent, Served, alone, framed, message, until};
+use crate::alone::alone;
+use crate::support::{Client, NOTHING, Raw, STUCK, Sent, Served, framed, message, until};
 use byproxy::server::Limits;
 use byproxy_proto::frame::{Reply, Request, Share};
 use byproxy_proto::op::Operation;

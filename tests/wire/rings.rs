@@ -1,10 +1,11 @@
 //! Rings under clients that ask for them at the wrong time, leave them, and write anything in them.
 
+use crate::alone::alone;
 use crate::ring::{
     ASKED, CAPACITY, Given, REPLIES_HEAD, REPLIES_TAIL, REQUESTS, REQUESTS_HEAD, REQUESTS_TAIL, RING_BYTES, Ring, ask,
     ask_in_vain, ring,
 };
-use crate::support::{Client, NOTHING, Raw, STUCK, Sent, Served, alone, call, framed, message, until};
+use crate::support::{Client, NOTHING, Raw, STUCK, Sent, Served, call, framed, message, until};
 use byproxy::server::Limits;
 use byproxy_proto::frame::{DOORBELL, Reply, Request};
 use byproxy_proto::op::Operation;

@@ -1,6 +1,7 @@
 //! Sessions end as a whole.
 
-use crate::support::{Client, NOTHING, STUCK, Served, call, framed, spawn_alone, until};
+use crate::alone::spawn_alone;
+use crate::support::{Client, NOTHING, STUCK, Served, call, framed, until};
 use byproxy_proto::frame::Request;
 use byproxy_proto::handshake::Hello;
 use byproxy_proto::op::Operation;

@@ -10,7 +10,6 @@ use serde::Serialize;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -269,39 +268,6 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(start.elapsed() < STUCK, "stuck: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
-}
-
-/// Runs a test in a process of its own, for what concerns the whole process: its name is the test's path.
-pub(crate) fn alone(name: &str, test: impl FnOnce()) {
-    if std::env::var("BYPROXY_TEST_ALONE").is_ok_and(|alone| alone == name) {
-        return test();
-    }
-    let output = spawn_alone(name)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-        .wait_with_output()
-        .unwrap();
-    let printed = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    println!("{printed}");
-    assert!(
-        output.status.success() && printed.contains("1 passed"),
-        "{name} failed on its own"
-    );
-}
-
-/// This program, about to run one test only.
-pub(crate) fn spawn_alone(name: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env("BYPROXY_TEST_ALONE", name);
-    command
 }
 
 /// The context switches of every thread of the server.
