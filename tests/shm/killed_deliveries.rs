@@ -58,13 +58,14 @@ enum Found {
 impl Stage {
     /// One on which items of so many bytes are taken.
     fn set(bytes: usize) -> Self {
+        let watchdog = Watchdog::new();
         let server = Served::run(byproxy().args(["serve", "--ring-after", "1"]));
         let manager = Manager::connect(server.address()).unwrap();
         let queue = manager.queue_named("jobs", 0).unwrap();
         let outcome = Value::new(UNKNOWN).unwrap();
         let sessions = manager.stats().unwrap().sessions;
         Self {
-            watchdog: Watchdog::new(),
+            watchdog,
             server,
             manager,
             queue,
@@ -74,16 +75,16 @@ impl Stage {
         }
     }
 
-    /// Waits until whoever was here is gone, and takes what it left.
-    fn clear(&self) {
+    /// Waits until whoever was here is gone.
+    fn await_end(&self) {
         until(|| self.manager.stats().unwrap().sessions == self.sessions);
-        while self.queue.try_get().is_ok() {}
     }
 
     /// A consumer that has been woken by its reply, and has not looked at it.
     fn consumer(&self) -> (Victim, ()) {
         self.watchdog.progress();
-        self.clear();
+        self.await_end();
+        assert!(self.queue.try_get().is_err(), "doubled");
         self.outcome.set(UNKNOWN);
         let victim = Victim::new(
             || {
@@ -115,7 +116,7 @@ impl Stage {
 
     /// Where the item is, now that the consumer's session has ended.
     fn find(&self, before: &QueueAudit) -> Found {
-        until(|| self.manager.stats().unwrap().sessions == self.sessions);
+        self.await_end();
         let audit = self.queue.audit().unwrap();
         assert_eq!(audit.in_flight, 0);
         // The consumer's warming up committed one.
@@ -130,9 +131,13 @@ impl Stage {
 
     /// Brings a consumer to an instruction, does something to it, and tells where the item was. Nothing if it went another way.
     fn at(&self, way: &Way, count: usize, strike: impl FnOnce(&mut Victim)) -> Option<Found> {
-        self.clear();
+        self.await_end();
         let before = self.queue.audit().unwrap();
-        let (mut victim, ()) = way.victim_after(count, || self.consumer())?;
+        let Some((mut victim, ())) = way.victim_after(count, || self.consumer()) else {
+            self.await_end();
+            while self.queue.try_get().is_ok() {}
+            return None;
+        };
         strike(&mut victim);
         let found = self.find(&before);
         victim.kill();
@@ -251,7 +256,7 @@ fn killed_at_any_time() {
     };
     let (mut returned, mut committed) = (0, 0);
     for kill in 0..KILLS {
-        stage.clear();
+        stage.await_end();
         let before = stage.queue.audit().unwrap();
         let (mut victim, ()) = stage.consumer();
         if kill + 1 == KILLS {
@@ -287,7 +292,7 @@ fn cut_off_anywhere() {
         let found = stage.at(&way, count, |victim| {
             // The server ends the session of a consumer that lives, and stands still.
             cut_off(victim);
-            until(|| stage.manager.stats().unwrap().sessions == stage.sessions);
+            stage.await_end();
             victim.run();
         });
         match (found, stage.outcome.get()) {

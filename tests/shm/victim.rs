@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use std::{fs, io};
 
@@ -54,13 +55,15 @@ impl Victim {
         let pid = unsafe { libc::fork() };
         assert!(pid >= 0, "fork");
         if pid == 0 {
-            let prepared = prepare();
-            request_tracing();
-            stop();
-            act(prepared);
-            stop();
+            let all = catch_unwind(AssertUnwindSafe(|| {
+                let prepared = prepare();
+                request_tracing();
+                stop();
+                act(prepared);
+                stop();
+            }));
             // SAFETY: ends the child without running what its parent registered for its own end.
-            unsafe { libc::_exit(0) };
+            unsafe { libc::_exit(i32::from(all.is_err())) };
         }
         let victim = Self {
             pid: Pid::from_raw(pid).expect("a process id"),
@@ -188,16 +191,15 @@ impl Victim {
     }
 
     fn wait(&self) -> i32 {
-        let status = self.wait_for_change();
+        let status = self.wait_for_change().expect("our child");
         assert!(status.stopped(), "the victim ended: {status:?}");
         status.stopping_signal().expect("it is stopped")
     }
 
-    fn wait_for_change(&self) -> WaitStatus {
-        waitpid(Some(self.pid), WaitOptions::UNTRACED)
-            .expect("our child")
-            .expect("waited for")
-            .1
+    /// Nothing once it has been collected.
+    fn wait_for_change(&self) -> Option<WaitStatus> {
+        let (_, status) = waitpid(Some(self.pid), WaitOptions::UNTRACED).ok()??;
+        Some(status)
     }
 }
 
@@ -206,7 +208,8 @@ impl Drop for Victim {
         if !self.ended {
             let _ = kill_process(self.pid, Signal::KILL);
         }
-        while self.wait_for_change().stopped() {}
+        // One that ended by itself has been collected.
+        while self.wait_for_change().is_some_and(WaitStatus::stopped) {}
     }
 }
 

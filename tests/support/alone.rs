@@ -1,7 +1,7 @@
 //! A test in a process of its own: for what concerns a whole process, and for what forks.
 //!
-//! A forked child has only the thread that forked it. What another thread holds at that moment, this library's book of mapped segments for
-//! one, stays held in the child for ever; so whoever forks a child that uses the library has to be alone.
+//! A forked child has only the thread that forked it. This library's own books are anew in it, but what it inherits of a program whose other
+//! threads were in the middle of something is nobody's guess; so whoever forks a child that does more than use its parent's objects is alone.
 
 use std::process::{Command, Stdio};
 

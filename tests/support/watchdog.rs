@@ -7,6 +7,8 @@ use std::io::Write as _;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// How long one test, or one round of a long one, may take. Where bugs are seeded some are stuck on purpose.
 pub(crate) const LIMIT: Duration = Duration::from_secs(if cfg!(canary = "any") { 15 } else { 30 });
 
@@ -30,8 +32,13 @@ impl Watchdog {
                     Ok(()) => {}
                     Err(RecvTimeoutError::Disconnected) => return,
                     Err(RecvTimeoutError::Timeout) => {
-                        let standing = where_all_stand();
-                        let _ = writeln!(std::io::stderr(), "{test} made no progress for {limit:?}\n{standing}");
+                        let family = family();
+                        let standing = where_all_stand(&family);
+                        let _ = writeln!(
+                            std::io::stderr(),
+                            "{standing}{test} made no progress for {limit:?}, and stands as above"
+                        );
+                        end_children(&family);
                         std::process::abort();
                     }
                 }
@@ -47,18 +54,27 @@ impl Watchdog {
     }
 }
 
-/// What the threads of this process and of all its descendants wait for, a line each: their state, the place in the kernel, the system call.
-fn where_all_stand() -> String {
+/// This process, and all its descendants.
+fn family() -> Vec<u32> {
     let mut children = HashMap::<u32, Vec<u32>>::new();
     for process in numbers_in("/proc") {
         if let Some(parent) = parent_of(process) {
             children.entry(parent).or_default().push(process);
         }
     }
+    let mut family = vec![std::process::id()];
+    let mut next = 0;
+    while let Some(process) = family.get(next) {
+        family.extend(children.remove(process).unwrap_or_default());
+        next += 1;
+    }
+    family
+}
+
+/// What the threads of processes wait for, a line each: their state, the place in the kernel, the system call.
+fn where_all_stand(family: &[u32]) -> String {
     let mut standing = String::new();
-    let mut left = vec![std::process::id()];
-    while let Some(process) = left.pop() {
-        left.extend(children.remove(&process).unwrap_or_default());
+    for process in family {
         for thread in numbers_in(&format!("/proc/{process}/task")) {
             let told = |what| fs::read_to_string(format!("/proc/{process}/task/{thread}/{what}")).unwrap_or_default();
             let (name, state) = (told("comm"), told("status"));
@@ -71,6 +87,15 @@ fn where_all_stand() -> String {
         }
     }
     standing
+}
+
+/// Nothing is dropped when the program aborts; whoever reads what it prints would wait for the end of children that have its outputs too.
+fn end_children(family: &[u32]) {
+    for process in &family[1..] {
+        if let Some(pid) = i32::try_from(*process).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
 }
 
 /// The entries of a folder that are numbers.
