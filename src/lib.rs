@@ -16,6 +16,7 @@ mod embedded;
 #[doc(hidden)]
 pub mod engine;
 mod error;
+mod fork;
 mod handle;
 mod manager;
 pub mod process;

@@ -5,9 +5,6 @@ use std::io;
 use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
-
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
 const RAW_FD_SIZE: libc::socklen_t = 4;
 const _: () = assert!(size_of::<RawFd>() == 4);
@@ -70,46 +67,9 @@ pub(crate) fn return_freed_blocks_of(bytes: usize) {
     let _ = bytes;
 }
 
-/// A number in a page of its own that is zero at first, and zero again in every forked child. Nothing on a kernel that can't wipe pages.
-pub(crate) fn fork_mark() -> Option<&'static AtomicU64> {
-    static MARK: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
-    *MARK.get_or_init(|| {
-        let bytes = rustix::param::page_size();
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: the address is the kernel's choice, so no existing mapping is replaced.
-        let page = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, protection, MapFlags::PRIVATE) }.ok()?;
-        // SAFETY: the range is the page just mapped, which nothing refers to yet; the advice only concerns children.
-        unsafe { madvise(page, bytes, Advice::LinuxWipeOnFork) }.ok()?;
-        // SAFETY: the page is readable, writable, zeroed, aligned beyond any integer's need, and never unmapped.
-        Some(unsafe { AtomicU64::from_ptr(page.cast()) })
-    })
-}
-
-/// Whether something holds in a forked child of this process. It must not wait for other threads, which the child does not have; if one of
-/// them held what it needs when the child was forked, the child is ended after half a minute, and it does not hold.
-#[cfg(test)]
-pub(crate) fn holds_in_fork(holds: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child runs only the given function, which waits for no other thread, and then ends without unwinding into the parent's
-    // frames.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        // SAFETY: it sets a timer of this process, whose signal ends it.
-        unsafe { libc::alarm(30) };
-        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(holds)).unwrap_or(false);
-        // SAFETY: it ends the child at once, without running anything of the parent's.
-        unsafe { libc::_exit(i32::from(!held)) };
-    }
-    let mut status = 0;
-    // SAFETY: the status is a live integer, and the child is ours and not collected yet.
-    let collected = unsafe { libc::waitpid(child, &raw mut status, 0) };
-    collected == child && status == 0
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
-
-    use std::sync::atomic::Ordering;
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -139,16 +99,5 @@ mod tests {
     fn a_descriptor_that_is_no_socket_is_an_error() {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(peer_pidfd(&file).unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
-    }
-
-    #[test]
-    fn a_forked_child_finds_the_mark_wiped() {
-        let Some(mark) = fork_mark() else { return };
-        let _ = mark.compare_exchange(0, 7, Ordering::Relaxed, Ordering::Relaxed);
-        assert!(
-            holds_in_fork(|| mark.load(Ordering::Relaxed) == 0),
-            "the child still found its parent's mark"
-        );
-        assert_ne!(mark.load(Ordering::Relaxed), 0);
     }
 }

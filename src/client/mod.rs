@@ -10,7 +10,6 @@
 mod connect;
 mod delivery;
 mod descriptors;
-mod fork;
 mod lane;
 mod pool;
 mod releases;
@@ -33,12 +32,12 @@ use parking_lot::Mutex;
 pub(crate) use self::connect::Options;
 use self::connect::{Connector, Patience, Welcomed};
 use self::delivery::Delivery;
-use self::fork::Birth;
 use self::lane::{Lane, LaneError};
 use self::pool::{Pool, Sharing, Taken};
 use self::releases::Releases;
 use crate::backend::{Answer, Backend, Frames, Reader, Request, Shared};
 use crate::error::{Error, Result};
+use crate::fork::Birth;
 use crate::registry;
 use crate::transport::Stream;
 
@@ -111,10 +110,10 @@ impl Remote {
             waits: Pool::new(Sharing::Exclusive, options.wait_lanes_max),
             connector,
             options,
+            releases: Releases::within(welcomed.frame_bytes_max),
             welcomed,
             control,
             errands: Mutex::default(),
-            releases: Releases::default(),
             limits: Limits::default(),
             birth,
             gone: AtomicBool::new(false),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use byproxy_proto::frame::{RELEASES_MAX, Request};
+use byproxy_proto::frame::{HEADER_BYTES_MAX, RELEASES_MAX, Request};
 use parking_lot::Mutex;
 
 use super::Remote;
@@ -15,15 +15,35 @@ use super::lane::{Lane, LaneError, append};
 use super::pool::{Kept, Taken};
 use crate::backend::Lent;
 
+/// An object and a count of it take as many bytes at most.
+const PAIR_BYTES_MAX: usize = 20;
+
 /// What waits to be sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Releases {
     waiting: Mutex<Vec<(u64, u64)>>,
+    /// How many objects one frame may name at this server.
+    most: usize,
     /// How many those are, to be looked at without a lock.
     count: AtomicUsize,
 }
 
 impl Releases {
+    /// Those to a server that takes frames of so many bytes.
+    pub(super) fn within(frame_bytes_max: usize) -> Self {
+        let frame_bytes_max = if seeded!("releases_of_any_size") {
+            usize::MAX
+        } else {
+            frame_bytes_max
+        };
+        let pairs = frame_bytes_max.saturating_sub(HEADER_BYTES_MAX) / PAIR_BYTES_MAX;
+        Self {
+            waiting: Mutex::default(),
+            count: AtomicUsize::new(0),
+            most: pairs.clamp(1, RELEASES_MAX),
+        }
+    }
+
     pub(super) fn push(&self, object: u64) {
         let mut waiting = self.waiting.lock();
         match waiting.last_mut() {
@@ -69,7 +89,7 @@ impl Releases {
             self.count.store(0, Ordering::Release);
             std::mem::take(&mut *waiting)
         };
-        for some in releases.chunks(RELEASES_MAX) {
+        for some in releases.chunks(self.most) {
             append(out, |out| Request::Release(some.to_vec()).write(out));
         }
     }
@@ -137,5 +157,31 @@ impl Remote {
         drop(lane);
         // While it was away others may have found no lane.
         self.flush_releases();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use byproxy_proto::frame::PREFIX_BYTES;
+
+    use super::*;
+
+    /// Cause: frames were cut by how many objects they name only. Symptom: a server that takes small frames ended the session of a client
+    /// that had dropped many proxies while its lanes were taken.
+    #[test]
+    fn frames_are_no_larger_than_the_server_takes() {
+        for most in [100, 512, 4096, 1 << 20] {
+            let releases = Releases::within(most);
+            (0..10_000).for_each(|number| releases.push(u64::MAX - number));
+            let mut out = Vec::new();
+            releases.write_all(&mut out);
+            let (mut rest, mut frames) = (&out[..], 0);
+            while let Some((prefix, behind)) = rest.split_first_chunk::<PREFIX_BYTES>() {
+                let length = usize::try_from(u32::from_le_bytes(*prefix)).unwrap();
+                assert!(length <= most, "{length} of {most}");
+                (rest, frames) = (&behind[length..], frames + 1);
+            }
+            assert!(frames >= 10_000_usize.div_ceil(RELEASES_MAX));
+        }
     }
 }

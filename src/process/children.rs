@@ -18,9 +18,10 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use super::error::ChildFailed;
 use super::report::{Cause, Farewell, Report};
 use super::wire::Wire;
+use crate::fork::PerProcess;
 
 /// Every child that has started and has not been collected yet.
-static CHILDREN: Mutex<Vec<Arc<Child>>> = Mutex::new(Vec::new());
+static CHILDREN: PerProcess<Mutex<Vec<Arc<Child>>>> = PerProcess::new(Mutex::default);
 
 /// One child.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Child {
         if let State::Uncollected(farewell) = &mut *self.state.lock() {
             *farewell = Some(wire);
         }
-        CHILDREN.lock().push(Arc::clone(self));
+        CHILDREN.get().lock().push(Arc::clone(self));
     }
 
     pub(super) fn name(&self) -> &str {
@@ -87,7 +88,10 @@ impl Child {
     pub(super) fn try_end(&self) -> Option<End> {
         let end = self.collect();
         if end.is_some() {
-            CHILDREN.lock().retain(|child| !std::ptr::eq(Arc::as_ptr(child), self));
+            CHILDREN
+                .get()
+                .lock()
+                .retain(|child| !std::ptr::eq(Arc::as_ptr(child), self));
         }
         end
     }
@@ -193,7 +197,7 @@ impl AsFd for Child {
 /// Collects every child that has ended, and returns those that have not.
 pub(super) fn reap() -> Vec<Arc<Child>> {
     // A copy, because collecting one takes it from the list.
-    let children = CHILDREN.lock().clone();
+    let children = CHILDREN.get().lock().clone();
     children.into_iter().filter(|child| child.try_end().is_none()).collect()
 }
 

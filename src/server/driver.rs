@@ -134,6 +134,7 @@ impl Driver {
             None => self.take_frames(connection, &mut inbound, Source::Ring, Mode::Read, scratch),
         };
         if verdict != Verdict::Open {
+            self.settle_refused(connection, &inbound, verdict, scratch);
             self.part(connection, &mut inbound, verdict);
         }
     }
@@ -151,6 +152,7 @@ impl Driver {
             };
         }
         if verdict != Verdict::Open {
+            self.settle_refused(connection, &inbound, verdict, scratch);
             self.part(connection, &mut inbound, verdict);
         }
     }
@@ -173,6 +175,18 @@ impl Driver {
     pub(super) fn lose(&self, connection: &Arc<Connection>) {
         let mut inbound = connection.inbound.lock();
         self.part(connection, &mut inbound, Verdict::Lost);
+    }
+
+    /// What a client took from its ring before it was refused is its own: after [`Self::part`] nobody knows of it any more.
+    #[cold]
+    fn settle_refused(&self, lane: &Connection, inbound: &Inbound, verdict: Verdict, scratch: &mut Scratch) {
+        if let (Verdict::Refused, Role::Lane(session)) = (verdict, &inbound.role)
+            && !seeded!("refusal_forgets_delivery")
+        {
+            // From here on it takes nothing.
+            lane.wire.close_reading();
+            self.settle_lane(lane, session.id, &mut scratch.frame, &mut scratch.out);
+        }
     }
 
     /// Deals with a connection that does not go on.

@@ -37,7 +37,8 @@
 //! # Forks
 //!
 //! A process forked from one that has handles, without this library's doing, may use them as long as that one keeps them: it is a participant
-//! of its own, and the guards of its parent hold nothing in it.
+//! of its own, and the guards of its parent hold nothing in it. It may make objects and connect, whatever other threads of its parent were
+//! doing when it was forked.
 #![expect(
     unsafe_code,
     reason = "mapped memory: each block is one operation and says what it rests on"

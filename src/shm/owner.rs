@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
 use super::mutex::{OWNERLESS, UNTOLD, WAITERS};
+use crate::fork;
 use crate::process::identity::Identity;
 
 const SALT_SHIFT: u32 = 1;
@@ -29,7 +29,6 @@ const START_MASK: u64 = (1 << 34) - 1;
 /// The start time of a process that could not find out its own: such an owner is dead when its process id is.
 const START_UNKNOWN: u64 = START_MASK;
 const OWNER_MASK: u64 = !(UNTOLD | WAITERS | (SALT_MASK << SALT_SHIFT));
-const PAGE_SIZE: usize = 4096;
 
 /// The word that names this process, on a page that the kernel empties in a forked child.
 static CURRENT: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const UNPREPARED).cast_mut());
@@ -39,7 +38,11 @@ static UNPREPARED: AtomicU64 = AtomicU64::new(0);
 /// Makes [`current`] ready; fails where the system is too old or refuses memory.
 pub(super) fn prepare() -> io::Result<()> {
     if ptr::eq(page(), &raw const UNPREPARED) {
-        let page = map_wiped_page()?;
+        let page = if seeded!("shm_child_is_its_parent") {
+            Box::leak(Box::default())
+        } else {
+            fork::wiped_page()?
+        };
         page.store(name(Identity::current()?), Ordering::Relaxed);
         let (nothing, page) = (&raw const UNPREPARED, ptr::from_ref(page));
         // Pairs with the `Acquire` in `page`. Another thread may have been faster: then its page counts, and ours is kept for nothing, once.
@@ -136,21 +139,6 @@ fn name_anew(page: &AtomicU64) -> u64 {
 #[cold]
 fn name_unknown() -> u64 {
     owner_word(std::process::id(), START_UNKNOWN)
-}
-
-/// A page of memory that reads as zeroes in every process forked from this one.
-fn map_wiped_page() -> io::Result<&'static AtomicU64> {
-    let protection = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new private mapping at an address of the kernel's choice touches nothing that exists.
-    let page = unsafe { mmap_anonymous(ptr::null_mut(), PAGE_SIZE, protection, MapFlags::PRIVATE) }?;
-    if !seeded!("shm_child_is_its_parent") {
-        // SAFETY: the page was mapped just now and nothing points into it.
-        unsafe { madvise(page, PAGE_SIZE, Advice::LinuxWipeOnFork) }?;
-    }
-    // SAFETY:
-    // - The page is mapped, zeroed, aligned for any type, and never unmapped.
-    // - It is only ever used as this atomic; the kernel's wiping happens in a child that runs one thread.
-    Ok(unsafe { &*page.cast::<AtomicU64>() })
 }
 
 #[cfg(test)]

@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::owner;
 use super::segment::Segment;
 use crate::descriptors::Pass;
+use crate::fork::PerProcess;
 
 /// Blocks are multiples of this, and aligned to it.
 pub(super) const LINE: usize = 64;
@@ -31,7 +31,7 @@ const SMALL_MAX: usize = 4 << 10;
 /// A segment that is no longer filled is filled again when so many of its bytes are free.
 const ROOMY: usize = SEGMENT_SIZE / 2;
 
-static POOL: Mutex<Option<Pool>> = Mutex::new(None);
+static POOL: PerProcess<Mutex<Pool>> = PerProcess::new(Mutex::default);
 
 /// Memory of one object, held by its handles.
 pub(super) struct Block {
@@ -63,9 +63,7 @@ impl Block {
         if size > SMALL_MAX {
             return Self::at(Segment::create(size)?, 0, size, false);
         }
-        let mut pool = POOL.lock();
-        let pool = Pool::of_this_process(&mut pool)?;
-        let (segment, offset) = pool.allocate(size)?;
+        let (segment, offset) = POOL.get().lock().allocate(size)?;
         Self::at(segment, offset, size, true)
     }
 
@@ -131,12 +129,10 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         if self.pooled {
-            let mut pool = POOL.lock();
+            let travelled = *self.travelled.get_mut();
             // In a forked process the pool is another one, which does not know the block.
-            if let Ok(pool) = Pool::of_this_process(&mut pool) {
-                let travelled = *self.travelled.get_mut();
-                pool.free(self.segment.key(), self.offset, self.size, travelled);
-            }
+            let mut pool = POOL.get().lock();
+            pool.free(self.segment.key(), self.offset, self.size, travelled);
         }
     }
 }
@@ -152,9 +148,8 @@ impl fmt::Debug for Block {
 }
 
 /// The segments that this process made for small objects.
+#[derive(Default)]
 struct Pool {
-    /// The process, as an owner word.
-    process: u64,
     rooms: HashMap<u64, Room>,
     /// The segment that is being filled.
     filling: Option<u64>,
@@ -179,20 +174,6 @@ struct Room {
 }
 
 impl Pool {
-    fn of_this_process(pool: &mut Option<Self>) -> io::Result<&mut Self> {
-        owner::prepare()?;
-        let process = owner::current();
-        if pool.as_ref().is_none_or(|pool| pool.process != process) {
-            *pool = None;
-        }
-        Ok(pool.get_or_insert_with(|| Self {
-            process,
-            rooms: HashMap::new(),
-            filling: None,
-            roomy: Vec::new(),
-        }))
-    }
-
     fn allocate(&mut self, size: usize) -> io::Result<(Arc<Segment>, usize)> {
         loop {
             if let Some(room) = self.filling.and_then(|key| self.rooms.get_mut(&key))
@@ -286,16 +267,22 @@ impl Room {
 mod tests {
     use super::*;
 
-    fn pool() -> Pool {
-        owner::prepare().unwrap();
-        let mut pool = None;
-        Pool::of_this_process(&mut pool).unwrap();
-        pool.unwrap()
+    #[test]
+    fn a_forked_child_has_a_pool_of_its_own_whatever_its_parents_threads_were_doing() {
+        let parents = std::cell::Cell::new(Some(Block::new(LINE).unwrap()));
+        let making = POOL.get().lock();
+        assert!(crate::fork::holds_in_fork(|| {
+            let (own, parents) = (Block::new(LINE).unwrap(), parents.take().unwrap());
+            let elsewhere = own.segment.key() != parents.segment.key();
+            drop(parents);
+            elsewhere && Block::new(LINE).unwrap().segment.key() == own.segment.key()
+        }));
+        drop(making);
     }
 
     #[test]
     fn a_freed_place_is_used_again_unless_it_travelled() {
-        let mut pool = pool();
+        let mut pool = Pool::default();
         let (segment, kept) = pool.allocate(LINE).unwrap();
         let (_, freed) = pool.allocate(2 * LINE).unwrap();
         pool.free(segment.key(), freed, 2 * LINE, false);
@@ -310,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_segment_goes_with_its_last_block_if_one_travelled() {
-        let mut pool = pool();
+        let mut pool = Pool::default();
         let (segment, first) = pool.allocate(LINE).unwrap();
         let (_, second) = pool.allocate(LINE).unwrap();
         pool.free(segment.key(), first, LINE, true);
@@ -322,7 +309,7 @@ mod tests {
 
     #[test]
     fn many_blocks_are_apart_and_all_segments_but_one_go() {
-        let mut pool = pool();
+        let mut pool = Pool::default();
         let mut blocks = Vec::new();
         for number in 0..5_000 {
             let size = LINE * (1 + number % 7);

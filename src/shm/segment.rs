@@ -24,12 +24,13 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use super::owner;
 use crate::descriptors::Passes;
+use crate::fork::PerProcess;
 
 /// The alignment of a segment's first byte is at least this.
 pub(super) const PAGE_SIZE: usize = 4096;
 
 /// The segments this process has mapped, by the file system's name for them.
-static MAPPED: Mutex<Option<HashMap<FileId, Weak<Segment>>>> = Mutex::new(None);
+static MAPPED: PerProcess<Mutex<HashMap<FileId, Weak<Segment>>>> = PerProcess::new(Mutex::default);
 static SEGMENTS_MADE: AtomicU64 = AtomicU64::new(0);
 
 /// A device and an inode.
@@ -78,10 +79,7 @@ impl Segment {
         }
         let file_id = identify(&descriptor)?.0;
         let segment = Arc::new(Self::map(descriptor, file_id, size)?);
-        MAPPED
-            .lock()
-            .get_or_insert_default()
-            .insert(file_id, Arc::downgrade(&segment));
+        MAPPED.get().lock().insert(file_id, Arc::downgrade(&segment));
         Ok(segment)
     }
 
@@ -96,8 +94,7 @@ impl Segment {
         }
         // Only now: what its size was before it was sealed says nothing.
         let (file_id, size) = identify(&descriptor)?;
-        let mut mapped = MAPPED.lock();
-        let mapped = mapped.get_or_insert_default();
+        let mut mapped = MAPPED.get().lock();
         if let Some(segment) = mapped.get(&file_id).and_then(Weak::upgrade) {
             return Ok(segment);
         }
@@ -173,15 +170,15 @@ impl AsFd for Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        if let Some(mapped) = MAPPED.lock().as_mut() {
-            // Another thread may have mapped the same file again since the last handle went.
-            if mapped
-                .get(&self.file_id)
-                .is_some_and(|segment| segment.strong_count() == 0)
-            {
-                mapped.remove(&self.file_id);
-            }
+        let mut mapped = MAPPED.get().lock();
+        // Another thread may have mapped the same file again since the last handle went.
+        if mapped
+            .get(&self.file_id)
+            .is_some_and(|segment| segment.strong_count() == 0)
+        {
+            mapped.remove(&self.file_id);
         }
+        drop(mapped);
         let kept_by = *self.kept_by.get_mut();
         if kept_by != 0 && kept_by != std::process::id() {
             // A forked child: something else of its own may stand at these addresses.
@@ -242,6 +239,20 @@ mod tests {
         drop((segment, again));
         let anew = Segment::open(copy.as_fd()).unwrap();
         assert_eq!(anew.size(), PAGE_SIZE);
+    }
+
+    /// Cause: one lock for the process and its forked children. Symptom: a child forked while another thread mapped something waited for
+    /// that thread, which it does not have.
+    #[test]
+    fn a_forked_child_maps_whatever_its_parents_threads_were_doing() {
+        let parents = Segment::create(PAGE_SIZE).unwrap();
+        let mapping = MAPPED.get().lock();
+        assert!(crate::fork::holds_in_fork(|| {
+            let again = Segment::open(parents.as_fd()).unwrap();
+            let own = Segment::create(PAGE_SIZE).unwrap();
+            !Arc::ptr_eq(&parents, &again) && own.key() != again.key() && again.key() != parents.key()
+        }));
+        drop(mapping);
     }
 
     #[test]

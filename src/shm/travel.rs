@@ -8,7 +8,7 @@ use std::any::type_name;
 use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::AsFd;
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 
 use byproxy_proto::value::Token;
 use parking_lot::Mutex;
@@ -19,9 +19,10 @@ use super::pool::Block;
 use super::segment::Segment;
 use crate::descriptors::{self, Pass, Place};
 use crate::error::{Error, Result as Outcome};
+use crate::fork::PerProcess;
 
 /// The segments of objects at servers, while they are mapped here: by server and object.
-static FETCHED: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+static FETCHED: PerProcess<Mutex<Known>> = PerProcess::new(Mutex::default);
 
 type Known = HashMap<(u128, u64), Weak<Segment>>;
 
@@ -122,6 +123,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
 /// The segment that an object keeps: known, or fetched. With it the reference to the object, to be kept with what lies there.
 fn opened(token: Token) -> Outcome<(Arc<Segment>, Option<Arc<Pass>>)> {
     let known = FETCHED
+        .get()
         .lock()
         .get(&(token.instance, token.object))
         .and_then(Weak::upgrade);
@@ -141,7 +143,7 @@ fn opened(token: Token) -> Outcome<(Arc<Segment>, Option<Arc<Pass>>)> {
 
 /// Notes which segment an object keeps. That stays so: ids are never used again.
 fn remember(token: Token, segment: &Arc<Segment>) {
-    let mut fetched = FETCHED.lock();
+    let mut fetched = FETCHED.get().lock();
     if fetched.len() == fetched.capacity() {
         fetched.retain(|_, segment| segment.strong_count() > 0);
         // So that as many come before the next look as this one saw.

@@ -18,6 +18,7 @@ use interprocess::os::unix::uds_local_socket;
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, socket_timeout};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     Shutdown,
@@ -121,7 +122,9 @@ impl Socket {
     #[inline]
     pub(super) fn send(&self, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
         while let Some(rest) = bytes.get(*sent..).filter(|rest| !rest.is_empty()) {
-            *sent += retry(|| rustix::net::send(self.stream.inner(), rest, SendFlags::NOSIGNAL))?;
+            *sent += self.retry_within(Timeout::Send, || {
+                rustix::net::send(self.stream.inner(), rest, SendFlags::NOSIGNAL)
+            })?;
         }
         Ok(())
     }
@@ -249,7 +252,31 @@ impl Socket {
             into.reserve_exact(most);
         }
         // The spare room may be larger than asked for, which only means that more is read at once.
-        retry(|| rustix::net::recv(self.stream.inner(), spare_capacity(into), flags).map(|(_, received)| received))
+        self.retry_within(Timeout::Recv, || {
+            rustix::net::recv(self.stream.inner(), spare_capacity(into), flags).map(|(_, received)| received)
+        })
+    }
+
+    /// Repeats a call that a signal cut short, which this process handles. From the first of them on there is as much time left as the socket
+    /// has patience at all: if each wait began anew, signals that keep coming would have it wait for ever.
+    #[inline]
+    fn retry_within<T>(&self, which: Timeout, mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+        let mut cut_short = None;
+        loop {
+            match call() {
+                Err(Errno::INTR) => self.check_patience(which, *cut_short.get_or_insert_with(Instant::now))?,
+                other => return other.map_err(io::Error::from),
+            }
+        }
+    }
+
+    #[cold]
+    fn check_patience(&self, which: Timeout, since: Instant) -> io::Result<()> {
+        let patience = socket_timeout(self.stream.inner(), which)?;
+        if patience.is_some_and(|patience| since.elapsed() >= patience) && !seeded!("signals_begin_a_wait_anew") {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        Ok(())
     }
 }
 

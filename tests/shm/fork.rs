@@ -1,11 +1,16 @@
 //! A process forked from one with handles is a participant of its own.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
+use byproxy::Manager;
 use byproxy::shm::{Array, Lock, Value};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::alone::alone;
+use crate::served::Served;
 use crate::watchdog::Watchdog;
 
 /// Runs something in a forked process, which says whether all was well.
@@ -20,7 +25,7 @@ pub(crate) fn fork(run: impl FnOnce() -> bool) -> Pid {
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork");
     if pid == 0 {
-        let well = run();
+        let well = catch_unwind(AssertUnwindSafe(run)).unwrap_or(false);
         // SAFETY: ends the child without running what its parent registered for its own end.
         unsafe { libc::_exit(i32::from(!well)) };
     }
@@ -96,4 +101,35 @@ fn it_makes_objects_in_memory_of_its_own() {
         assert!(well);
         assert_eq!((kept.get(), next.get()), (7, 5));
     });
+}
+
+#[test]
+fn it_connects_and_makes_objects_whatever_other_threads_of_its_parent_do() {
+    alone(
+        "fork::it_connects_and_makes_objects_whatever_other_threads_of_its_parent_do",
+        || {
+            let watchdog = Watchdog::new();
+            let server = Served::start();
+            let come_and_go = || {
+                let manager = Manager::connect(server.address()).unwrap();
+                let list = manager.list_from([Array::new(&[7_u64; 1_000]).unwrap()]).unwrap();
+                assert_eq!(list.get(0).unwrap().get(-1).unwrap(), 7);
+                true
+            };
+            let enough = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !enough.load(Ordering::Relaxed) {
+                        assert!(come_and_go());
+                    }
+                });
+                let all_well = (0..100).all(|_| {
+                    watchdog.progress();
+                    forked(come_and_go)
+                });
+                enough.store(true, Ordering::Relaxed);
+                assert!(all_well);
+            });
+        },
+    );
 }

@@ -4,10 +4,11 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{io, mem, ptr, thread};
 
-use byproxy::Process;
 use byproxy::shm::{Lock, RawValue};
+use byproxy::{Error, Manager, Process};
 
 use crate::fork::{fork, went_well};
+use crate::served::{Served, byproxy};
 use crate::support::until;
 use crate::watchdog::Watchdog;
 
@@ -67,4 +68,33 @@ fn a_death_is_found_though_signals_cut_every_sleep_short() {
     assert!(went_well(waiter));
     assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
     holder.join().unwrap_err();
+}
+
+#[test]
+fn a_call_ends_in_time_though_signals_cut_every_wait_short() {
+    // Once each wait that a signal ended began anew, so that a process with a timer waited for a frozen server for ever.
+    let _watchdog = Watchdog::new();
+    for ring_after in ["0", "1"] {
+        let server = Served::run(byproxy().args(["serve", "--ring-after", ring_after]));
+        let connected = RawValue::new(false).unwrap();
+        let client = fork(|| {
+            let manager = Manager::builder()
+                .call_timeout(Duration::from_millis(200))
+                .connect(server.address())
+                .unwrap();
+            let list = manager.list_from([7]).unwrap();
+            (0..3).for_each(|_| assert_eq!(list.get(0).unwrap(), 7));
+            handle_signals_every(Duration::from_millis(10));
+            connected.set(true);
+            // Until it is frozen.
+            let gone = std::iter::repeat_with(|| list.get(0)).find_map(Result::err);
+            matches!(gone, Some(Error::Gone(_)))
+        });
+        until(|| connected.get());
+        server.freeze();
+        let frozen = Instant::now();
+        assert!(went_well(client));
+        assert!(frozen.elapsed() < Duration::from_secs(5), "{:?}", frozen.elapsed());
+        server.thaw();
+    }
 }

@@ -11,18 +11,22 @@ const COMMON: &[&str] = &["error", "Error", "Result"];
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &[]),
     ("error", &["codec", "process"]),
+    ("fork", &[]),
     ("sys", &[]),
     ("seeded", &[]),
     ("ram", &[]),
     ("transport", &["sys", "shm"]),
     ("backend", &[]),
     ("handle", &["backend"]),
-    ("registry", &["backend", "client"]),
+    ("registry", &["backend", "client", "fork"]),
     ("references", &["backend", "handle", "registry"]),
     ("codec", &["backend", "handle", "references"]),
     ("embedded", &["engine", "backend", "registry"]),
     ("server", &["engine", "transport", "sys", "ram", "process", "shm"]),
-    ("client", &["transport", "backend", "registry", "sys", "process"]),
+    (
+        "client",
+        &["transport", "backend", "registry", "fork", "sys", "process"],
+    ),
     ("proxy", &["backend", "handle", "codec", "references"]),
     (
         "manager",
@@ -46,10 +50,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "process",
-        &["sys", "references", "descriptors", "handle", "registry", "backend"],
+        &[
+            "fork",
+            "sys",
+            "references",
+            "descriptors",
+            "handle",
+            "registry",
+            "backend",
+        ],
     ),
     ("descriptors", &["references", "handle", "registry"]),
-    ("shm", &["sys", "descriptors", "process"]),
+    ("shm", &["fork", "sys", "descriptors", "process"]),
 ];
 
 /// What a folder's code must not mention, and why.
@@ -110,6 +122,7 @@ const NEVER: &[(&str, &[&str], &str)] = &[
 /// Where `unsafe` may stand; everywhere else it is denied.
 const MAY_BE_UNSAFE: &[&str] = &[
     "src/shm/",
+    "src/fork.rs",
     "src/process/entry.rs",
     "src/process/fd.rs",
     "src/sys.rs",

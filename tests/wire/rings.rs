@@ -6,6 +6,7 @@ use crate::ring::{
     ask_in_vain, ring,
 };
 use crate::support::{Client, NOTHING, Raw, STUCK, Sent, Served, call, framed, message, until};
+use byproxy::Manager;
 use byproxy::server::Limits;
 use byproxy_proto::frame::{DOORBELL, Reply, Request};
 use byproxy_proto::op::Operation;
@@ -277,6 +278,45 @@ fn nonsense_in_a_ring_ends_its_session_and_harms_nobody_else() {
         let stats = served.handle.stats();
         (stats.sessions, stats.rings) == (1, 0)
     });
+}
+
+/// Cause: with the lane of a client that was refused its last delivery was forgotten, before anybody had looked at the index that takes it.
+/// Symptom: the item that the client had taken was given to the next one as well.
+#[test]
+fn what_was_taken_from_a_ring_before_a_refusal_is_not_given_again() {
+    let served = Served::start();
+    let manager = Manager::connect(format!("unix:{}", served.path.display())).unwrap();
+    let queue = manager.queue_named::<String>("jobs", 0).unwrap();
+    for taken in [true, false] {
+        queue.put("item").unwrap();
+        let before = queue.audit().unwrap();
+        let mut client = served.client();
+        let jobs = (3u8, Some("jobs"), Some((0u8, 0u64)));
+        let (_, handed) = client.call(Operation::Create, 0, jobs).unwrap();
+        let mut ring = ring(&mut client);
+        ring.send(&mut client, &call(7, Operation::QueueGet, handed[0], (None::<u64>,)));
+        if taken {
+            ring.receive();
+        } else {
+            until("a reply is in the ring", || ring.word(REPLIES_TAIL) != 0);
+        }
+        client
+            .lane
+            .send(&framed(|out| Request::Confirm { number: 100 }.write(out))[..4]);
+        client.lane.send(&[0xff; 64]);
+        client.control.expect_end();
+        let after = || {
+            let audit = queue.audit().unwrap();
+            (
+                audit.committed - before.committed,
+                audit.waiting + 1 - before.waiting,
+                audit.in_flight,
+            )
+        };
+        let expected = if taken { (1, 0, 0) } else { (0, 1, 0) };
+        until("the session has ended", || after().2 == 0);
+        assert_eq!(after(), expected, "taken: {taken}");
+    }
 }
 
 /// Whether the server has ended the session.

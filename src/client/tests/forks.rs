@@ -23,7 +23,7 @@ fn leaves_the_session_alone_in_a_fork(served: &Served) {
     let list = new_list(&remote);
     call(&remote, Operation::ListLen, list, NOTHING).unwrap();
     let owner = std::cell::Cell::new(Some(remote));
-    let held = crate::sys::holds_in_fork(|| {
+    let held = crate::fork::holds_in_fork(|| {
         // The child's copy of the only owner: here it goes, as if the parent had let go.
         let Some(remote) = owner.take() else { return false };
         let gone = matches!(call(&remote, Operation::ListAppend, list, (1,)), Err(Error::Gone(_)));

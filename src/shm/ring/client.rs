@@ -62,6 +62,11 @@ impl ClientEnd {
 
     #[inline(never)]
     fn send_records(&self, before: u64, bytes: &[u8]) -> io::Result<usize> {
+        let is_closed = words::look(&self.layout().requests.tail.0.index) & words::CLOSED != 0;
+        if is_closed && !self.is_unread() && !seeded!("ring_fills_closed") {
+            // A ring that rests has given its pages back, and would take them again for what goes another way.
+            return Err(ErrorKind::BrokenPipe.into());
+        }
         let mut written = before;
         let mut sent = 0;
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
