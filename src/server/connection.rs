@@ -13,7 +13,7 @@
 use std::io::{self, ErrorKind};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use byproxy_proto::frame::{self, DONE_ROOM_BYTES};
 use parking_lot::Mutex;
@@ -58,8 +58,9 @@ pub(super) struct Connection {
     left_over: AtomicBool,
     /// A worker scans its ring.
     pub(super) scanned: AtomicBool,
-    /// A reply to a call that waited is being written: its ring is not idle, though no call is unanswered.
-    pub(super) replying: AtomicBool,
+    /// How many are writing a reply to a call that waited, or are about to find that another one does: its ring is not idle, though no call is
+    /// unanswered.
+    pub(super) replying: AtomicUsize,
     /// Its ring takes a place under the cap.
     pub(super) has_ring_place: AtomicBool,
     /// A look at whether its ring is idle is on the timer's list.
@@ -169,7 +170,7 @@ impl Connection {
             delivers: AtomicBool::new(false),
             left_over: AtomicBool::new(false),
             scanned: AtomicBool::new(false),
-            replying: AtomicBool::new(false),
+            replying: AtomicUsize::new(0),
             has_ring_place: AtomicBool::new(false),
             rests_soon: AtomicBool::new(false),
             used_until: AtomicU64::new(0),
@@ -314,7 +315,7 @@ impl Connection {
             && outbox.delivery.is_none()
             && inbound.pending_in_ring.is_empty()
             && self.answering.load(Ordering::Acquire) == 0
-            && (seeded!("ring_retired_under_a_reply") || !self.replying.load(Ordering::Acquire))
+            && (seeded!("ring_retired_under_a_reply") || self.replying.load(Ordering::Acquire) == 0)
             && ring.retire()
     }
 

@@ -418,17 +418,18 @@ impl Driver {
             return;
         };
         // Before the call counts as answered: until its reply is written the lane's ring is not idle, and encoding a large one takes long.
-        lane.replying.store(true, Ordering::Release);
+        lane.replying.fetch_add(1, Ordering::AcqRel);
         // At the server's end whoever comes first answers.
         if lane.answering.swap(0, Ordering::AcqRel) == 0 {
-            return lane.replying.store(false, Ordering::Release);
+            lane.replying.fetch_sub(1, Ordering::Release);
+            return;
         }
         if reply.delivers {
             lane.delivers(reply.number);
         }
         encode(reply, self.reply_limit(), frame);
         self.write(&lane, Some(to.session), frame);
-        lane.replying.store(false, Ordering::Release);
+        lane.replying.fetch_sub(1, Ordering::Release);
         // Its ring too was not looked after while the call waited, whichever way that came.
         self.rest_later(&lane);
     }

@@ -187,6 +187,9 @@ impl Server {
     ///
     /// At the end calls that wait are answered that the server is ending, and the socket is removed.
     ///
+    /// A process that is forked from this one without a new program has copies of its connections: if this one is killed, clients that wait
+    /// notice it when the other has ended too. Programs that are started (`std::process::Command`, [`Process`](crate::Process)) have none.
+    ///
     /// # Errors
     /// If a thread can't be started or the system refuses to tell of events. The address is given up in any case.
     ///

@@ -356,7 +356,8 @@ impl Driver {
 
     /// Closes a lane's ring if it was not used since somebody was asked to look.
     pub(super) fn rest(&self, lane: &Arc<Connection>, scratch: &mut Scratch) {
-        lane.rests_soon.store(false, Ordering::Release);
+        // An exchange, so that what is looked at below is looked at after it: a reply that finds this still set puts no look on the list.
+        lane.rests_soon.swap(false, Ordering::AcqRel);
         let was_ready = lane.was_ready.swap(false, Ordering::Relaxed);
         let inbound = lane.inbound.lock();
         let Some(ring) = lane.ring() else { return };

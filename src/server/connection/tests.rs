@@ -80,9 +80,9 @@ fn a_call_for_room_that_is_not_there_is_not_the_last() {
 #[test]
 fn a_ring_is_not_idle_while_a_reply_to_it_is_being_written() {
     let (lane, _client) = lane();
-    lane.replying.store(true, Ordering::Release);
+    lane.replying.fetch_add(1, Ordering::AcqRel);
     assert!(!lane.retire_ring(&lane.inbound.lock(), lane.ring().unwrap()));
-    lane.replying.store(false, Ordering::Release);
+    lane.replying.fetch_sub(1, Ordering::Release);
     assert!(lane.retire_ring(&lane.inbound.lock(), lane.ring().unwrap()));
 }
 
