@@ -10,8 +10,8 @@
 //! | parked | waits for the socket | finds the server's word set, clears it, rings |
 //! | retired: closed, its pages given back | waits for the socket | finds the ring closed, sends over the socket |
 //!
-//! Nobody is starved: a visit takes at most sixteen requests, sockets and timers have their turn after [`LOOK_AFTER`], and a ring that
-//! is closed or goes idle leaves the scan by itself.
+//! Nobody is starved: a visit takes at most sixteen requests, sockets and timers have their turn after [`LOOK_AFTER`], amid a scan as well,
+//! which goes on from there; and a ring that is closed or goes idle leaves the scan by itself.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -57,6 +57,10 @@ pub(super) struct Rings {
     pieces: u32,
     /// When sockets and timers had their turn.
     looked: u64,
+    /// They have to have it before the next scan, which was broken off for them.
+    overdue: bool,
+    /// Where the next scan begins.
+    next: usize,
     /// How many processors there are for each worker.
     processors: usize,
     /// The processor that was last said to be this worker's.
@@ -81,6 +85,8 @@ impl Rings {
             eagerness: Eagerness::default(),
             pieces: 0,
             looked: 0,
+            overdue: false,
+            next: 0,
             processors: (sys::processors() / workers.max(1)).max(1),
             said: None,
             many: false,
@@ -95,6 +101,12 @@ impl Rings {
     /// Whether sockets and timers have their turn.
     #[inline]
     pub(super) fn is_time_to_look(&mut self, driver: &Driver) -> bool {
+        std::mem::take(&mut self.overdue) || self.is_overdue(driver)
+    }
+
+    /// Whether they have waited for it long enough. The clock is looked at only so often.
+    #[inline]
+    fn is_overdue(&mut self, driver: &Driver) -> bool {
         if self.pieces < PIECES || seeded!("ring_never_looks_up") {
             return false;
         }
@@ -123,14 +135,19 @@ impl Rings {
         }
     }
 
-    /// Looks at each ring once, and at all of them only so often in vain.
+    /// Looks at each ring once, or from where the last scan stopped until sockets and timers have their turn; and at all of them only so often
+    /// in vain.
     #[inline]
     pub(super) fn scan(&mut self, driver: &Driver, scratch: &mut Scratch) {
         if self.scanned.is_empty() {
             return;
         }
         let (mut found, mut large) = (false, false);
-        let (mut at, before) = (0, self.scanned.len());
+        let before = self.scanned.len();
+        let mut at = std::mem::take(&mut self.next);
+        if at >= before {
+            at = 0;
+        }
         while let Some(scanned) = self.scanned.get_mut(at) {
             let connection = &scanned.connection;
             let Some(ring) = connection.ring() else {
@@ -144,6 +161,10 @@ impl Rings {
                 let read = ring.read();
                 visit(driver, connection, ring, scratch);
                 large |= ring.read() - read > LARGE_BYTES;
+                if self.is_overdue(driver) {
+                    (self.overdue, self.next) = (true, at + 1);
+                    break;
+                }
             } else {
                 scanned.in_vain += 1;
                 if scanned.in_vain >= SCANS_IN_VAIN && park(driver, connection) {

@@ -436,7 +436,10 @@ fn a_client_that_does_not_wait_for_its_replies_lets_others_have_their_turn() {
 /// What a worker does that finds something in a ring whenever it looks.
 fn call_while_scanned(client: &mut Client, server: &mut Still, rings: &mut Rings) {
     client.send(Operation::Ping, 0, NOTHING);
-    rings.scan(&Arc::clone(&server.driver), &mut server.scratch);
+    // More than once if the last scan was broken off behind this ring.
+    while client.lane.is_ready(client.lane.ring().unwrap()) {
+        rings.scan(&Arc::clone(&server.driver), &mut server.scratch);
+    }
     client.receive();
 }
 
@@ -459,6 +462,42 @@ fn sockets_and_timers_have_their_turn_beside_a_ring_that_is_never_empty() {
     }
 }
 
+/// Cause: the clock was looked at between two scans of all rings. Symptom: with hundreds of rings and large batches in each, a timeout and the
+/// end of a process waited for all of them.
+#[test]
+fn they_have_their_turn_amid_a_scan_of_many_rings() {
+    const RINGS: usize = 40;
+    let mut server = Still::start();
+    let mut clients: Vec<_> = (0..RINGS).map(|_| server.client()).collect();
+    let mut rings = Rings::new(1);
+    for client in &mut clients {
+        client.turn(&mut server);
+        rings.add(&client.lane);
+        client.send(Operation::Ping, 0, NOTHING);
+    }
+    let driver = Arc::clone(&server.driver);
+    let ready = || {
+        let lanes = clients.iter().map(|client| &client.lane);
+        lanes.filter(|lane| lane.is_ready(lane.ring().unwrap())).count()
+    };
+    assert_eq!(ready(), RINGS);
+    std::thread::sleep(Duration::from_nanos(2 * LOOK_AFTER));
+    rings.scan(&driver, &mut server.scratch);
+    assert_eq!(RINGS - ready(), (PIECES / PIECES_OF_VISIT) as usize);
+    assert!(rings.is_time_to_look(&driver));
+    // The others are next, and those that had their turn come after them.
+    for before in (0..ready()).rev() {
+        rings.scan(&driver, &mut server.scratch);
+        assert!(ready() <= before);
+        if ready() == 0 {
+            break;
+        }
+    }
+    for client in &mut clients {
+        client.receive();
+    }
+}
+
 #[test]
 fn a_ring_without_calls_is_parked_alone_while_another_is_never_empty() {
     let mut server = Still::start();
@@ -473,7 +512,8 @@ fn a_ring_without_calls_is_parked_alone_while_another_is_never_empty() {
         call_while_scanned(&mut busy, &mut server, &mut rings);
         !idle.lane.scanned.load(Ordering::Relaxed)
     });
-    assert_eq!(scans, Some(SCANS_IN_VAIN));
+    // Some scans are broken off for sockets and timers before they come to it.
+    assert!(scans.is_some_and(|scans| scans > SCANS_IN_VAIN / 2), "{scans:?}");
     assert!(busy.lane.scanned.load(Ordering::Relaxed));
     call_while_scanned(&mut busy, &mut server, &mut rings);
     assert_eq!(rings.scanned.len(), 1);
