@@ -10,9 +10,9 @@
 
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 /// A page of memory that reads as zeroes, and again in every process forked from this one. It is never unmapped.
 ///
@@ -24,7 +24,11 @@ pub(crate) fn wiped_page() -> io::Result<&'static AtomicU64> {
     // SAFETY: a new private mapping at an address of the kernel's choice touches nothing that exists.
     let page = unsafe { mmap_anonymous(ptr::null_mut(), size, protection, MapFlags::PRIVATE) }?;
     // SAFETY: the range is the page just mapped, which nothing points into; the advice only concerns children.
-    unsafe { madvise(page, size, Advice::LinuxWipeOnFork) }?;
+    if let Err(refused) = unsafe { madvise(page, size, Advice::LinuxWipeOnFork) } {
+        // SAFETY: as above.
+        let _ = unsafe { munmap(page, size) };
+        return Err(refused.into());
+    }
     // SAFETY:
     // - The page is mapped, zeroed, aligned for any type, and never unmapped.
     // - It is only ever used as this atomic; the kernel's wiping happens in a child that runs one thread.
@@ -35,9 +39,18 @@ pub(crate) fn wiped_page() -> io::Result<&'static AtomicU64> {
 fn mark() -> Option<&'static AtomicU64> {
     // Not a lock, which another thread could hold at the moment of a fork.
     static MARK: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+    static REFUSED: AtomicBool = AtomicBool::new(false);
     let mut mark = MARK.load(Ordering::Acquire);
     if mark.is_null() {
-        let page = ptr::from_ref(wiped_page().ok()?).cast_mut();
+        // For good: what was born by its number is not to be compared with what has a mark.
+        if REFUSED.load(Ordering::Relaxed) {
+            return None;
+        }
+        let Ok(page) = wiped_page() else {
+            REFUSED.store(true, Ordering::Relaxed);
+            return None;
+        };
+        let page = ptr::from_ref(page).cast_mut();
         // Pairs with the `Acquire` above. Another thread may have been faster: then its page counts, and ours is kept for nothing, once.
         mark = match MARK.compare_exchange(mark, page, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => page,
@@ -95,6 +108,7 @@ pub(crate) struct PerProcess<T: 'static> {
     /// What is there was leaked; null before the first use.
     own: AtomicPtr<Own<T>>,
     new: fn() -> T,
+    leave: fn(&T),
 }
 
 struct Own<T> {
@@ -107,7 +121,13 @@ impl<T: Send + Sync> PerProcess<T> {
         Self {
             own: AtomicPtr::new(ptr::null_mut()),
             new,
+            leave: |_| (),
         }
+    }
+
+    /// The same, and a child does this to its copy of its parent's before it uses its own. It must not wait for a lock in there.
+    pub(crate) const fn leaving(self, leave: fn(&T)) -> Self {
+        Self { leave, ..self }
     }
 
     /// The one of this process.
@@ -136,7 +156,13 @@ impl<T: Send + Sync> PerProcess<T> {
             .own
             .compare_exchange(known, own, Ordering::AcqRel, Ordering::Acquire)
         {
-            Ok(_) => own,
+            Ok(_) => {
+                // SAFETY: as in `get`.
+                if let Some(parents) = unsafe { known.as_ref() } {
+                    (self.leave)(&parents.value);
+                }
+                own
+            }
             Err(faster) => {
                 // SAFETY: it was made above and nobody else was told of it.
                 drop(unsafe { Box::from_raw(own) });

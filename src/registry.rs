@@ -12,7 +12,10 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 
-static SESSIONS: PerProcess<DashMap<u128, Weak<dyn Backend>>> = PerProcess::new(DashMap::new);
+static SESSIONS: PerProcess<DashMap<u128, Weak<dyn Backend>>> = PerProcess::new(|| DashMap::with_shard_amount(SHARDS));
+
+/// Said here, because what the map takes by itself stands behind a lock that all processes inherit.
+const SHARDS: usize = 16;
 
 /// Held while a session enters, so that two connections made at once agree on one of them.
 static ENTERING: PerProcess<Mutex<()>> = PerProcess::new(Mutex::default);

@@ -4,7 +4,7 @@
 use std::io;
 use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const RAW_FD_SIZE: libc::socklen_t = 4;
 const _: () = assert!(size_of::<RawFd>() == 4);
@@ -39,8 +39,16 @@ pub(crate) fn peer_pidfd(socket: impl AsFd) -> io::Result<OwnedFd> {
 /// How many processors this process may use, at least one: as it was when somebody first asked, because each answer is read from several
 /// files where there are control groups.
 pub(crate) fn processors() -> usize {
-    static PROCESSORS: OnceLock<usize> = OnceLock::new();
-    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get))
+    // Two that ask at once both find out. Not a lock, which a child would wait for that was forked while another thread was asking.
+    static PROCESSORS: AtomicUsize = AtomicUsize::new(0);
+    match PROCESSORS.load(Ordering::Relaxed) {
+        0 => {
+            let found = std::thread::available_parallelism().map_or(1, NonZero::get);
+            PROCESSORS.store(found, Ordering::Relaxed);
+            found
+        }
+        known => known,
+    }
 }
 
 /// Makes this process take no notice of Ctrl-C.

@@ -6,7 +6,7 @@
 //!
 //! | ring | the worker | the client, after it has written or taken something |
 //! |---|---|---|
-//! | scanned | looks at it at least once in [`LOOK_AFTER`] | does nothing more |
+//! | scanned | looks at it again and again, in turn with the others | does nothing more |
 //! | parked | waits for the socket | finds the server's word set, clears it, rings |
 //! | retired: closed, its pages given back | waits for the socket | finds the ring closed, sends over the socket |
 //!

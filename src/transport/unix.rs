@@ -179,8 +179,9 @@ impl Socket {
         into.resize(before + most, 0);
         let room = into.get_mut(before..).unwrap_or_default();
         let flags = flags | RecvFlags::CMSG_CLOEXEC;
-        let received =
-            retry(|| rustix::net::recvmsg(self.stream.inner(), &mut [IoSliceMut::new(room)], &mut control, flags));
+        let received = self.retry_within(Timeout::Recv, || {
+            rustix::net::recvmsg(self.stream.inner(), &mut [IoSliceMut::new(room)], &mut control, flags)
+        });
         let count = received.as_ref().map_or(0, |message| message.bytes);
         into.truncate(before + count);
         received?;
@@ -257,8 +258,8 @@ impl Socket {
         })
     }
 
-    /// Repeats a call that a signal cut short, which this process handles. From the first of them on there is as much time left as the socket
-    /// has patience at all: if each wait began anew, signals that keep coming would have it wait for ever.
+    /// Repeats a call that a signal cut short, which this process handles, until the socket's patience has passed since the first of them: if
+    /// each wait began anew, signals that keep coming would have it wait for ever. With signals it may be three times as patient, never more.
     #[inline]
     fn retry_within<T>(&self, which: Timeout, mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
         let mut cut_short = None;

@@ -3,6 +3,7 @@
 //! The copy inherits the mappings, as a participant of its own. It stops before and after what it does by sending itself a signal; between
 //! the two stops its parent makes it step. Written for one architecture: breakpoints and registers are not the same on others.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,7 +36,8 @@ pub(crate) fn stay_on_one_processor() {
 /// A stopped process, killed and collected when this is dropped.
 pub(crate) struct Victim {
     pid: Pid,
-    ended: bool,
+    /// Killed, or collected after it ended by itself: its id may be another's by now.
+    ended: Cell<bool>,
 }
 
 /// How far a victim came.
@@ -67,7 +69,7 @@ impl Victim {
         }
         let victim = Self {
             pid: Pid::from_raw(pid).expect("a process id"),
-            ended: false,
+            ended: Cell::new(false),
         };
         assert_eq!(victim.wait(), Signal::STOP.as_raw());
         victim
@@ -181,7 +183,7 @@ impl Victim {
     pub(crate) fn kill(&mut self) -> Instant {
         let now = Instant::now();
         kill_process(self.pid, Signal::KILL).unwrap();
-        self.ended = true;
+        self.ended.set(true);
         now
     }
 
@@ -192,6 +194,7 @@ impl Victim {
 
     fn wait(&self) -> i32 {
         let status = self.wait_for_change().expect("our child");
+        self.ended.set(!status.stopped());
         assert!(status.stopped(), "the victim ended: {status:?}");
         status.stopping_signal().expect("it is stopped")
     }
@@ -205,7 +208,7 @@ impl Victim {
 
 impl Drop for Victim {
     fn drop(&mut self) {
-        if !self.ended {
+        if !self.ended.get() {
             let _ = kill_process(self.pid, Signal::KILL);
         }
         // One that ended by itself has been collected.

@@ -2,8 +2,8 @@
 
 use crate::alone::alone;
 use crate::ring::{
-    ASKED, CAPACITY, Given, REPLIES_HEAD, REPLIES_TAIL, REQUESTS, REQUESTS_HEAD, REQUESTS_TAIL, RING_BYTES, Ring, ask,
-    ask_in_vain, ring,
+    ASKED, CAPACITY, Given, REPLIES_HEAD, REPLIES_TAIL, REQUESTS, REQUESTS_HEAD, REQUESTS_TAIL, RING_BYTES, Ring,
+    SERVER_WAITS, ask, ask_in_vain, ring,
 };
 use crate::support::{Client, NOTHING, Raw, STUCK, Sent, Served, call, framed, message, until};
 use byproxy::Manager;
@@ -295,15 +295,16 @@ fn what_was_taken_from_a_ring_before_a_refusal_is_not_given_again() {
         let (_, handed) = client.call(Operation::Create, 0, jobs).unwrap();
         let mut ring = ring(&mut client);
         ring.send(&mut client, &call(7, Operation::QueueGet, handed[0], (None::<u64>,)));
+        // Nobody looks at the ring any more: what is taken now is found out by whoever deals with the refusal, or not at all.
+        until("the server waits for the socket", || {
+            ring.word(REPLIES_TAIL) != 0 && ring.word(SERVER_WAITS) != 0
+        });
         if taken {
             ring.receive();
-        } else {
-            until("a reply is in the ring", || ring.word(REPLIES_TAIL) != 0);
         }
-        client
-            .lane
-            .send(&framed(|out| Request::Confirm { number: 100 }.write(out))[..4]);
-        client.lane.send(&[0xff; 64]);
+        let mut nonsense = framed(|out| Request::Confirm { number: 100 }.write(out));
+        nonsense[4..].fill(0xff);
+        client.lane.send(&nonsense);
         client.control.expect_end();
         let after = || {
             let audit = queue.audit().unwrap();
