@@ -11,25 +11,25 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use interprocess::ConnectWaitMode;
 use interprocess::local_socket::traits::{Stream as _, StreamCommon as _};
-use interprocess::local_socket::{ConnectOptions, GenericFilePath, ToFsName as _};
 use interprocess::os::unix::uds_local_socket;
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, socket_timeout};
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_timeout};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    Shutdown,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) use self::listener::Listener;
 
-/// How long a client that finds the backlog full sleeps before it tries again.
-const BACKLOG_PAUSE: Duration = Duration::from_millis(2);
+/// The longest and the shortest that one wait for a place in a backlog may be: the system takes no time for for ever.
+const WAIT_MAX: Duration = Duration::from_hours(1);
+const WAIT_MIN: Duration = Duration::from_millis(1);
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -40,33 +40,33 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// Connects, waiting at most so long for a place in the server's backlog.
+    ///
+    /// The system has whoever finds it full sleep, and wakes one for each that is accepted. To ask again and again would be the end of a
+    /// server on which thousands of threads call at once: they would take its processors from it, and it would accept ever fewer.
     pub(crate) fn connect(path: &Path, wait: Duration) -> io::Result<Self> {
-        let deadline = Instant::now().checked_add(wait);
+        let start = Instant::now();
+        let address = SocketAddrUnix::new(path)?;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         loop {
-            let left = deadline.map_or(Duration::MAX, |deadline| {
-                deadline.saturating_duration_since(Instant::now())
-            });
-            let name = path.to_fs_name::<GenericFilePath>()?;
-            let wait_mode = ConnectWaitMode::Timeout(left.min(Duration::from_hours(1)));
-            let stream = ConnectOptions::new()
-                .name(name)
-                .wait_mode(wait_mode)
-                .connect_sync_as::<uds_local_socket::Stream>()?;
-            // A full backlog makes a connect that does not wait fail with EAGAIN, and the socket then polls as writable though it
-            // is not connected: only its peer's name tells.
-            if rustix::net::getpeername(stream.inner()).is_ok() {
-                let socket = Self::new(stream);
-                socket.check_user()?;
-                return Ok(socket);
+            let left = wait.saturating_sub(start.elapsed());
+            let longest = if seeded!("connect_polls") { WAIT_MIN } else { WAIT_MAX };
+            set_socket_timeout(&socket, Timeout::Send, Some(left.clamp(WAIT_MIN, longest)))?;
+            match rustix::net::connect(&socket, &address) {
+                // A signal, or the longest wait there is.
+                Err(Errno::INTR | Errno::AGAIN) if !left.is_zero() => {}
+                Err(Errno::INTR | Errno::AGAIN) => {
+                    return Err(io::Error::new(
+                        ErrorKind::TimedOut,
+                        "the server does not accept connections",
+                    ));
+                }
+                connected => break connected?,
             }
-            if left.is_zero() {
-                return Err(io::Error::new(
-                    ErrorKind::TimedOut,
-                    "the server does not accept connections",
-                ));
-            }
-            std::thread::sleep(BACKLOG_PAUSE.min(left));
         }
+        set_socket_timeout(&socket, Timeout::Send, None)?;
+        let socket = Self::new(socket.into());
+        socket.check_user()?;
+        Ok(socket)
     }
 
     /// The id of the process that made the connection (for a client: that listens).
@@ -294,3 +294,6 @@ fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
