@@ -244,7 +244,8 @@ impl Process {
 
     /// Asks the child to end as Ctrl-C does (`SIGINT`). One that has ended already is left alone. Python: `p.interrupt()`
     ///
-    /// Like every signal it also reaches a child that handles it in its own way, or not at all.
+    /// Like every signal it also reaches a child that handles it in its own way, or not at all: a child ignores what its parent ignored when
+    /// it was started, and a program that a script runs in the background (`program &`) ignores this one.
     ///
     /// # Errors
     ///
@@ -255,7 +256,7 @@ impl Process {
     /// ```
     /// fn main() -> Result<(), Box<dyn std::error::Error>> {
     ///     byproxy::init();
-    ///     let sleeper = byproxy::Process::spawn(|| std::thread::park(), ())?;
+    ///     let sleeper = byproxy::Process::spawn(|| std::thread::sleep(std::time::Duration::from_secs(20)), ())?;
     ///     sleeper.interrupt()?;
     ///     assert_eq!(sleeper.join().unwrap_err().exit_code(), Some(-2));
     ///     Ok(())

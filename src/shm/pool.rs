@@ -272,8 +272,12 @@ impl Room {
 mod tests {
     use super::*;
 
+    /// One of these tests holds the pool's lock while it forks, and the other needs it to be free.
+    static FORKING: Mutex<()> = Mutex::new(());
+
     #[test]
     fn a_forked_child_has_a_pool_of_its_own_whatever_its_parents_threads_were_doing() {
+        let _forking = FORKING.lock();
         let parents = std::cell::Cell::new(Some(Block::new(LINE).unwrap()));
         let making = POOL.get().lock();
         assert!(crate::fork::holds_in_fork(|| {
@@ -289,6 +293,7 @@ mod tests {
     /// for small objects when it was forked.
     #[test]
     fn a_forked_child_keeps_none_of_its_parents_segments() {
+        let _forking = FORKING.lock();
         let parents = Block::new(LINE).unwrap();
         let lets_go = || {
             let before = Arc::strong_count(&parents.segment);

@@ -72,7 +72,9 @@ fn memory_and_connections_have_a_limit_that_can_be_set() {
         command.args(["serve", "--connections-max", most]);
         let server = Served::run(&mut command);
         let _first = Manager::connect(server.address()).unwrap();
-        let second = Process::spawn(connects, (server.address(),)).unwrap();
+        // A moment to be refused in, or as long as it takes.
+        let patience = Duration::from_millis(if fits { 20_000 } else { 500 });
+        let second = Process::spawn(connects, (server.address(), patience)).unwrap();
         assert_eq!(second.join().is_ok(), fits, "{most}");
     }
 
@@ -85,9 +87,9 @@ fn memory_and_connections_have_a_limit_that_can_be_set() {
 }
 
 /// In a process that has no session yet.
-fn connects(address: String) -> byproxy::Result<()> {
-    let impatient = Manager::builder().connect_timeout(Duration::from_millis(500));
-    impatient.connect(address)?.ping()
+fn connects(address: String, patience: Duration) -> byproxy::Result<()> {
+    let builder = Manager::builder().connect_timeout(patience);
+    builder.connect(address)?.ping()
 }
 
 /// Nothing is claimed, and the one line says what to do.

@@ -11,6 +11,8 @@
 
 #[macro_use]
 mod support;
+#[path = "../support/processes.rs"]
+mod sleepers;
 
 mod advice;
 mod batch;

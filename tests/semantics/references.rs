@@ -24,13 +24,11 @@ impl<'de> Deserialize<'de> for Ignored {
 
 fn objects(manager: &Manager) -> byproxy::Result<u64> {
     // A release is sent without waiting; a call after it on the same connection comes after it, on another one perhaps not.
-    let mut last = manager.stats()?.objects;
-    for _ in 0..50 {
+    let (mut last, mut in_a_row) = (manager.stats()?.objects, 0);
+    while in_a_row < 5 && manager.address().is_some() {
         std::thread::sleep(std::time::Duration::from_millis(1));
         let now = manager.stats()?.objects;
-        if manager.address().is_none() || now == last {
-            return Ok(now);
-        }
+        in_a_row = if now == last { in_a_row + 1 } else { 0 };
         last = now;
     }
     Ok(last)

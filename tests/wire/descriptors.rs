@@ -57,7 +57,7 @@ fn a_server_without_descriptors_neither_spins_nor_gives_up() {
             let start = Instant::now();
             Client::open(&path).ping();
             println!("served again after {:?}", start.elapsed());
-            assert!(start.elapsed() < Duration::from_secs(1));
+            assert!(start.elapsed() < Duration::from_secs(5));
             drop(waiting);
         },
     );

@@ -1,7 +1,7 @@
 //! What costs nothing: a server with nothing to do, and connections that say nothing.
 
 use crate::alone::{alone, spawn_alone};
-use crate::support::{Client, Raw, Served, switches};
+use crate::support::{Client, Raw, Served, switches, switches_at_rest, unhurried};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
@@ -17,14 +17,12 @@ const OTHER_DESCRIPTORS: usize = 200;
 #[test]
 fn an_idle_server_never_wakes() {
     alone("idle::an_idle_server_never_wakes", || {
-        let served = Served::start();
+        let served = Served::with(unhurried());
         let mut clients: Vec<_> = (0..50).map(|_| served.client()).collect();
         for client in &mut clients {
             client.ping();
         }
-        // Hellos have deadlines of which the last is over by now; whatever else there is must not tick.
-        std::thread::sleep(Duration::from_millis(200));
-        let before = switches();
+        let before = switches_at_rest();
         std::thread::sleep(Duration::from_secs(5));
         let after = switches();
         println!("context switches of the server's threads in 5 s: {before:?} -> {after:?}");

@@ -3,7 +3,7 @@
 use crate::alone::alone;
 use crate::ring::{
     ASKED, CAPACITY, Given, REPLIES_HEAD, REPLIES_TAIL, REQUESTS, REQUESTS_HEAD, REQUESTS_TAIL, RING_BYTES, Ring,
-    SERVER_WAITS, ask, ask_in_vain, ring,
+    SERVER_WAITS, ask, ask_in_vain, call_server, ring,
 };
 use crate::support::{Client, NOTHING, Raw, STUCK, Sent, Served, call, framed, message, until};
 use byproxy::Manager;
@@ -13,6 +13,7 @@ use byproxy_proto::op::Operation;
 use byproxy_proto::value::Limits as ValueLimits;
 use rustix::net::RecvFlags;
 use std::time::{Duration, Instant};
+
 /// A server with a place for so many rings.
 fn with_places(places: usize) -> Served {
     Served::with(Limits {
@@ -47,7 +48,7 @@ fn a_ring_whose_descriptor_was_not_sent_is_sent_the_next_time() {
     let mut client = served.client();
     let list = client.new_list(None);
     client
-        .call(Operation::ListAppend, list, ("x".repeat(1 << 20),))
+        .call(Operation::ListAppend, list, ("x".repeat(8 << 20),))
         .unwrap();
     let asking = framed(|out| Request::Ring { number: ASKED }.write(out));
     for _ in 0..2 {
@@ -63,7 +64,7 @@ fn a_ring_whose_descriptor_was_not_sent_is_sent_the_next_time() {
         let Sent::Frame(item) = client.lane.receive() else {
             panic!("closed")
         };
-        assert!(item.len() > 1 << 20);
+        assert!(item.len() > 8 << 20);
         let Sent::Frame(told) = client.lane.receive() else {
             panic!("closed")
         };
@@ -250,7 +251,7 @@ fn nonsense_in_a_ring_ends_its_session_and_harms_nobody_else() {
         let mut client = served.client();
         let ring = ring(&mut client);
         nonsense(&ring);
-        client.lane.send(&DOORBELL);
+        call_server(&mut client);
         client.control.expect_end();
         other.ping();
     }
@@ -261,9 +262,7 @@ fn nonsense_in_a_ring_ends_its_session_and_harms_nobody_else() {
     let start = Instant::now();
     for number in 1.. {
         let before = ring.word(REPLIES_TAIL);
-        ring.put(&call(number, Operation::Ping, 0, NOTHING));
-        // The session may have ended by now.
-        let _ = std::io::Write::write_all(&mut client.lane.0, &DOORBELL);
+        ring.send(&mut client, &call(number, Operation::Ping, 0, NOTHING));
         while ring.word(REPLIES_TAIL) == before && !ended(&client) {
             assert!(start.elapsed() < STUCK, "neither a reply nor the end");
             std::thread::yield_now();
@@ -371,8 +370,7 @@ fn scribbling_harms_the_scribbler_only() {
                 _ => next() | 1 << (62 + next() % 2),
             };
             ring.set(at, word);
-            // The session may have ended by now.
-            let _ = std::io::Write::write_all(&mut client.lane.0, &DOORBELL);
+            call_server(&mut client);
         }
         other.ping();
     }

@@ -296,3 +296,22 @@ pub(crate) fn switches() -> Vec<(String, u64)> {
     found.sort();
     found
 }
+
+/// The same, once nobody is on the way to its next sleep any more.
+pub(crate) fn switches_at_rest() -> Vec<(String, u64)> {
+    let mut last = switches();
+    until("the server comes to rest", || {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = switches();
+        std::mem::replace(&mut last, now.clone()) == now
+    });
+    last
+}
+
+/// With no deadline of a hello while a test looks on: the look at the first of them comes even if all have been said.
+pub(crate) fn unhurried() -> Limits {
+    Limits {
+        hello_wait: Duration::from_hours(1),
+        ..Limits::default()
+    }
+}

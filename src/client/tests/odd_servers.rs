@@ -250,7 +250,7 @@ fn a_frozen_server_ends_the_session_after_the_time_allowed() {
     let odd = Odd::answering(|stream| {
         let _ = stream.read(&mut [0]);
     });
-    let patience = Duration::from_millis(200);
+    let patience = Duration::from_secs(1);
     let options = Options {
         call_timeout: Some(patience),
         ..Options::default()

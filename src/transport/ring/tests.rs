@@ -144,7 +144,7 @@ fn a_client_leaves_the_processor_of_its_worker_to_it() {
     });
     if crate::sys::processors() > 1 {
         // The system moves it as well where others want the processors too, and may move it back at once.
-        assert!(moves >= WAITS / MOVE_EVERY - 1, "{moves} moves");
+        assert!(moves >= WAITS / MOVE_EVERY / 2, "{moves} moves");
     }
 }
 
