@@ -1,7 +1,7 @@
 //! The smaller examples.
 
-use crate::run;
 use crate::watchdog::Watchdog;
+use crate::{best_of_five, run};
 
 #[test]
 fn shared_list() {
@@ -124,8 +124,10 @@ fn connect_from_outside() {
 #[test]
 fn shared_value() {
     let _watchdog = Watchdog::new();
-    let out = run("shared_value", &[]);
-    assert!(out.lines().filter(|line| line.contains("km/h")).count() >= 2, "{out}");
+    let seen = |out: &String| out.lines().filter(|line| line.contains("km/h")).count();
+    // The train does not wait for anybody who looks at it.
+    let out = best_of_five(|| run("shared_value", &[]), |out| seen(out) >= 2);
+    assert!(seen(&out) >= 2, "{out}");
     assert!(out.contains("arrived at kilometre 10.0"), "{out}");
 }
 
@@ -142,19 +144,13 @@ fn shared_array() {
 #[test]
 fn counter() {
     let _watchdog = Watchdog::new();
-    let lost = |out: &str| {
+    let lost = |out: &String| {
         let line = out.lines().find(|line| line.starts_with("get, then set")).unwrap();
         let (_, lost) = line.rsplit_once(" of 800000, ").unwrap();
         lost.split_whitespace().next().unwrap().parse::<u32>().unwrap()
     };
-    let mut out = run("counter", &[]);
-    // About half, unless they had to take turns because the machine was busy.
-    for _ in 0..4 {
-        if lost(&out) > 0 {
-            break;
-        }
-        out = run("counter", &[]);
-    }
+    // About half, unless they had to take turns.
+    let out = best_of_five(|| run("counter", &[]), |out| lost(out) > 0);
     assert!(lost(&out) > 0, "without a lock rounds are lost: {out}");
     let exact = out
         .lines()

@@ -2,7 +2,7 @@
 //!
 //! In Python a consumer killed in `get()` takes the next item with it.
 
-use crate::baseline::{Baseline, await_waiters};
+use crate::baseline::{Baseline, await_stats, await_waiters};
 use crate::deliveries::{borrower, greedy_consumer, recording_consumer};
 use crate::record;
 use crate::status::{Doing, Publisher};
@@ -58,7 +58,8 @@ on_each_transport! {
         let queue = manager.queue::<u64>(0).unwrap();
         let items = morgue.file();
 
-        // Ten that wait are killed, in all orders of arrival around the one that lives; items follow at once.
+        // Ten that wait are killed, in all orders of arrival around the one that lives; items follow once they are gone.
+        let others = manager.stats().unwrap().sessions;
         let early: Vec<_> = (0..5)
             .map(|_| victim!(morgue, recording_consumer, queue.clone(), morgue.file()))
             .collect();
@@ -72,6 +73,10 @@ on_each_transport! {
         for victim in early.iter().chain(&late) {
             victim.kill();
         }
+        // What is granted to one that is dead and not noticed yet comes back late, which is another test's business.
+        await_stats(&manager, "left with the survivor", |counts| {
+            counts.sessions == others + 1
+        });
         for item in (1..=100).chain([0]) {
             queue.put(item).unwrap();
         }

@@ -15,6 +15,9 @@ const RUNS: u64 = 4;
 /// What a call of another client may take meanwhile: a scheduler's turns on a busy machine, but never a job.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
+/// How often something long is done until no call was late: a machine that stands still for a moment makes one of them late, a fault all.
+const ATTEMPTS: usize = 5;
+
 /// Another client, which makes one call after the other on an object of its own.
 #[derive(Default)]
 struct Bystander {
@@ -34,23 +37,34 @@ impl Bystander {
         }
     }
 
-    /// Has something long done, and holds that calls were answered during all of it.
-    fn beside(&self, what: &str, long: impl FnOnce()) {
+    /// Has something long done, and holds that calls were answered during all of it. What is prepared each time is not part of it.
+    fn beside<T, R>(&self, what: &str, mut prepare: impl FnMut() -> T, mut long: impl FnMut(T) -> R) -> R {
+        let mut late = Vec::new();
+        while late.len() < ATTEMPTS {
+            let prepared = prepare();
+            let (result, took, worst) = self.watch(what, || long(prepared));
+            if worst < ANSWERED_WITHIN && worst < took / 2 + ANSWERED_WITHIN / 5 {
+                return result;
+            }
+            late.push((took, worst));
+        }
+        panic!("a call of another client was late each time: {what} and the longest call took {late:?}");
+    }
+
+    /// Has something done, and says how long it took, and the longest call meanwhile.
+    fn watch<R>(&self, what: &str, long: impl FnOnce() -> R) -> (R, Duration, Duration) {
         self.await_call();
         self.worst_nanoseconds.store(0, Ordering::Release);
         let calls = self.calls.load(Ordering::Acquire);
         let start = Instant::now();
-        long();
+        let result = long();
         let took = start.elapsed();
         let calls = self.calls.load(Ordering::Acquire) - calls;
         // The call that is under way may be the one that waited for all of it.
         self.await_call();
         let worst = Duration::from_nanos(self.worst_nanoseconds.load(Ordering::Acquire));
         println!("{what} took {took:.1?}; {calls} calls of another client meanwhile, the longest {worst:.1?}");
-        assert!(
-            worst < ANSWERED_WITHIN && worst < took / 2 + ANSWERED_WITHIN / 5,
-            "{what} took {took:?}, and a call of another client {worst:?}"
-        );
+        (result, took, worst)
     }
 
     /// Lets it go when the test ends, well or not.
@@ -74,8 +88,9 @@ impl Drop for Enough<'_> {
     }
 }
 
-/// Appends this many items, one run after the other.
+/// Puts this many items into a list, one run after the other, in place of what it holds.
 fn fill(list: &ListProxy<u64>, items: u64, watchdog: &Watchdog) {
+    list.clear().unwrap();
     for run in 0..RUNS {
         list.extend((0..items / RUNS).map(|n| n * RUNS + run)).unwrap();
         watchdog.progress();
@@ -95,22 +110,28 @@ on_each_transport! {
         let other = Manager::connect(server.address()).unwrap();
         let own = other.list_from([7u64]).unwrap();
         let list = manager.list::<u64>().unwrap();
-        fill(&list, items, &watchdog);
-        let before = manager.stats().unwrap();
 
         let bystander = Bystander::default();
         std::thread::scope(|scope| {
             scope.spawn(|| bystander.call_on_and_on(&own));
             let _enough = bystander.until_dropped();
-            bystander.beside("sort", || list.sort().unwrap());
+            bystander.beside("sort", || fill(&list, items, &watchdog), |()| list.sort().unwrap());
             watchdog.progress();
-            let mut copy = None;
-            bystander.beside("copy", || copy = Some(list.copy().unwrap()));
-            watchdog.progress();
-            assert_eq!(copy.as_ref().unwrap().len().unwrap(), items);
-            bystander.beside("drop", || {
-                drop(copy);
+            let before = manager.stats().unwrap();
+            let without_the_copy = || {
                 await_stats(&manager, "without the copy", |counts| *counts == before);
+            };
+            let copy = bystander.beside("copy", without_the_copy, |()| list.copy().unwrap());
+            watchdog.progress();
+            assert_eq!(copy.len().unwrap(), items);
+            drop(copy);
+            let new_copy = || {
+                without_the_copy();
+                list.copy().unwrap()
+            };
+            bystander.beside("drop", new_copy, |copy| {
+                drop(copy);
+                without_the_copy();
             });
         });
         let ends = (list.get(0).unwrap(), list.get(-1).unwrap());

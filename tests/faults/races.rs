@@ -1,5 +1,7 @@
 //! Replies that race with timeouts: whoever wins, no item is dropped and none is given twice.
 
+use crate::baseline::await_waiters;
+use crate::deliveries::settled;
 use crate::dice::Dice;
 use crate::watchdog::Watchdog;
 use byproxy::{GetTimeoutError, Manager};
@@ -53,12 +55,9 @@ on_each_transport! {
             assert_eq!(got, (1..=ITEMS).collect::<Vec<_>>(), "seed {seed}");
             assert!(timeouts > 0, "seed {seed}: nothing raced");
             println!("{ITEMS} items met {timeouts} timeouts");
-            let audit = queue.audit().unwrap();
-            assert_eq!(
-                (audit.accepted, audit.in_flight, audit.waiting),
-                (audit.committed, 0, 0)
-            );
-            assert_eq!(manager.stats().unwrap().waiters, 0);
+            let audit = settled(&queue);
+            assert_eq!((audit.accepted, audit.waiting), (audit.committed, 0));
+            await_waiters(&manager, 0);
         }
     }
 }

@@ -108,7 +108,13 @@ impl Status {
 
     /// What the victim with this file published last.
     pub(crate) fn read(path: &Path) -> Self {
-        let numbers = super::record::read(path);
+        // Whoever reads while the victim writes may find parts of two statuses; a second look then finds something else.
+        let numbers = loop {
+            let numbers = super::record::read(path);
+            if super::record::read(path) == numbers {
+                break numbers;
+            }
+        };
         let [doing, a, b, c, d] = numbers[..] else {
             return Self::STARTING;
         };

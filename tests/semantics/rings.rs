@@ -147,12 +147,13 @@ impl Drop for EndOf<'_> {
 fn where_others_want_all_processors_a_call_does_not_take_a_turn_of_theirs() {
     const CALLS: u32 = 200;
     const ROUNDS: usize = 11;
+    const ATTEMPTS: usize = 3;
     let server = Watched::start(early());
     let manager = server.connect();
     let dict = manager.dict::<u64, u64>().unwrap();
     dict.insert(1, 2).unwrap();
     let busy = AtomicBool::new(true);
-    thread::scope(|scope| {
+    let attempts: Vec<Vec<Duration>> = thread::scope(|scope| {
         let _end = EndOf(&busy);
         for _ in 0..thread::available_parallelism().unwrap().get() {
             scope.spawn(|| {
@@ -168,20 +169,19 @@ fn where_others_want_all_processors_a_call_does_not_take_a_turn_of_theirs() {
             }
             start.elapsed() / CALLS
         };
-        let start = Instant::now();
-        loop {
+        let attempt = || {
             let mut rounds: Vec<Duration> = (0..ROUNDS).map(round).collect();
             rounds.sort_unstable();
-            println!("a call took {rounds:?}");
-            // Both sides may happen to have their turns at once, and then a round takes no time; and who tries anew now and then still takes a turn.
-            // Other tests want the processors too, for a while.
-            if rounds[ROUNDS / 2] < Duration::from_millis(2) {
-                break;
-            }
-            assert!(start.elapsed() < Duration::from_secs(30), "a call took {rounds:?}");
-        }
+            rounds
+        };
+        std::iter::repeat_with(attempt).take(ATTEMPTS).collect()
     });
     assert!(server.handle.stats().rings_opened > 0, "it is about a ring");
+    println!("a call took {attempts:?}");
+    // Both sides may happen to have their turns at once, and then a round takes no time; and who tries anew now and then still takes a turn. Other
+    // tests want the processors too, for a while.
+    let half = attempts.iter().map(|rounds| rounds[ROUNDS / 2]).min().unwrap();
+    assert!(half < Duration::from_millis(1), "a call took {attempts:?}");
 }
 
 /// What many items cost is said by the round trip that brings them, not by their number.

@@ -8,6 +8,7 @@ use byproxy::process::SpawnError;
 use byproxy::shm::{Array, Lock, RawArray, RawValue, Value};
 use serde::{Deserialize, Serialize};
 
+use crate::alone::alone;
 use crate::support::until;
 use crate::values::Train;
 use crate::watchdog::Watchdog;
@@ -105,6 +106,11 @@ fn a_handle_is_passed_on_and_outlives_who_made_it() {
 
 #[test]
 fn one_descriptor_brings_many_handles() {
+    // In a process of its own, because others would have their values in the same segments.
+    alone("between::one_descriptor_brings_many_handles", count_the_segments);
+}
+
+fn count_the_segments() {
     let _watchdog = Watchdog::new();
     let count = |values: Vec<Value<u16>>| {
         let segments = |kind: &str| {

@@ -1,6 +1,6 @@
 //! What a lock does within one process.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -150,27 +150,28 @@ fn a_panic_frees_the_lock() {
 fn sleepers_are_woken_and_not_found_by_the_clock_alone() {
     let _watchdog = Watchdog::new();
     let lock = Lock::new().unwrap();
-    let over = AtomicBool::new(false);
-    // Many hand-overs to sleepers: if each took a slice of 50 ms, this would take longer than the watchdog waits.
+    let (last, hand_overs) = (AtomicU32::new(0), AtomicU32::new(0));
+    let began = Instant::now();
+    // A hundred times the lock changes hands. A sleeper that nobody wakes has slices of up to 50 ms, and finds the lock free at the end of
+    // few of them.
     thread::scope(|scope| {
-        let pass = || {
-            let mut count = 0;
-            while !over.load(Ordering::Relaxed) {
-                let guard = lock.acquire();
-                thread::sleep(Duration::from_millis(1));
-                drop(guard);
-                // Out of the way, so that the sleeper has its turn.
-                thread::sleep(Duration::from_micros(100));
-                count += 1;
-            }
-            count
-        };
-        let threads = [scope.spawn(pass), scope.spawn(pass)];
-        thread::sleep(Duration::from_secs(1));
-        over.store(true, Ordering::Relaxed);
-        let counts = threads.map(|thread| thread.join().unwrap());
-        assert!(counts.iter().sum::<u32>() > 100, "{counts:?}");
+        for this in [1, 2] {
+            let (lock, last, hand_overs) = (&lock, &last, &hand_overs);
+            scope.spawn(move || {
+                while hand_overs.load(Ordering::Relaxed) < 100 {
+                    let guard = lock.acquire();
+                    if last.swap(this, Ordering::Relaxed) != this {
+                        hand_overs.fetch_add(1, Ordering::Relaxed);
+                    }
+                    thread::sleep(Duration::from_millis(3));
+                    drop(guard);
+                    // Out of the way, so that the sleeper has its turn.
+                    thread::sleep(Duration::from_micros(100));
+                }
+            });
+        }
     });
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn a_death_is_found_though_signals_cut_every_sleep_short() {
     holder.kill().unwrap();
     let killed = Instant::now();
     assert!(went_well(waiter));
-    assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
     holder.join().unwrap_err();
 }
 
