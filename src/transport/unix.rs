@@ -26,8 +26,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) use self::listener::Listener;
 
-/// The longest and the shortest that one wait for a place in a backlog may be: the system takes no time for for ever.
-const WAIT_MAX: Duration = Duration::from_hours(1);
+/// The shortest wait for a place in a backlog: the system takes no time for for ever.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
 /// One connection.
@@ -49,10 +48,14 @@ impl Socket {
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         loop {
             let left = wait.saturating_sub(start.elapsed());
-            let longest = if seeded!("connect_polls") { WAIT_MIN } else { WAIT_MAX };
-            set_socket_timeout(&socket, Timeout::Send, Some(left.clamp(WAIT_MIN, longest)))?;
+            let wait = if seeded!("connect_polls") {
+                WAIT_MIN
+            } else {
+                left.max(WAIT_MIN)
+            };
+            set_socket_timeout(&socket, Timeout::Send, Some(wait))?;
             match rustix::net::connect(&socket, &address) {
-                // A signal, or the longest wait there is.
+                // A signal that this process handles.
                 Err(Errno::INTR | Errno::AGAIN) if !left.is_zero() => {}
                 Err(Errno::INTR | Errno::AGAIN) => {
                     return Err(io::Error::new(

@@ -50,6 +50,8 @@ pub(crate) struct Status {
 pub(crate) struct Publisher {
     file: File,
     status: Status,
+    /// How often it was said.
+    published: u64,
 }
 
 impl Publisher {
@@ -63,6 +65,7 @@ impl Publisher {
         Self {
             file,
             status: Status::STARTING,
+            published: 0,
         }
     }
 
@@ -87,12 +90,13 @@ impl Publisher {
         self.status.numbers[index]
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.published += 1;
         let Status {
             doing,
             numbers: [a, b, c, d],
         } = self.status;
-        let bytes: Vec<u8> = [doing as u64, a, b, c, d]
+        let bytes: Vec<u8> = [self.published, doing as u64, a, b, c, d, self.published]
             .into_iter()
             .flat_map(u64::to_le_bytes)
             .collect();
@@ -108,15 +112,14 @@ impl Status {
 
     /// What the victim with this file published last.
     pub(crate) fn read(path: &Path) -> Self {
-        // Whoever reads while the victim writes may find parts of two statuses; a second look then finds something else.
-        let numbers = loop {
-            let numbers = super::record::read(path);
-            if super::record::read(path) == numbers {
-                break numbers;
+        let (doing, [a, b, c, d]) = loop {
+            let [begun, doing, a, b, c, d, ended] = super::record::read(path)[..] else {
+                return Self::STARTING;
+            };
+            // Whoever reads while the victim writes may find the beginning of one status and the end of another.
+            if begun == ended {
+                break (doing, [a, b, c, d]);
             }
-        };
-        let [doing, a, b, c, d] = numbers[..] else {
-            return Self::STARTING;
         };
         let doing = STEPS[usize::try_from(doing).unwrap()];
         Self {

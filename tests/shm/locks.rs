@@ -171,7 +171,7 @@ fn sleepers_are_woken_and_not_found_by_the_clock_alone() {
             });
         }
     });
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }
 
 #[test]

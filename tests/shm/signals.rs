@@ -6,6 +6,7 @@ use std::{io, mem, ptr, thread};
 
 use byproxy::shm::{Lock, RawValue, Value};
 use byproxy::{Error, Manager, Process};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept, bind, connect, listen, socket_with};
 
 use crate::alone::alone;
 use crate::fork::{fork, went_well};
@@ -114,4 +115,49 @@ fn call_frozen_servers() {
         assert!(frozen.elapsed() < Duration::from_secs(10), "{:?}", frozen.elapsed());
         server.thaw();
     }
+}
+
+#[test]
+fn who_connects_waits_as_long_as_it_is_told_though_signals_cut_every_wait_short() {
+    alone(
+        "signals::who_connects_waits_as_long_as_it_is_told_though_signals_cut_every_wait_short",
+        connect_where_there_is_no_place,
+    );
+}
+
+fn connect_where_there_is_no_place() {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const NO_PLACE: &str = "does not accept connections";
+    let _watchdog = Watchdog::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let address = SocketAddrUnix::new(&path).unwrap();
+    let new = || socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+    let listener = new();
+    bind(&listener, &address).unwrap();
+    listen(&listener, 0).unwrap();
+    let waiting: Vec<_> = std::iter::repeat_with(new)
+        .take_while(|socket| connect(socket, &address).is_ok())
+        .collect();
+    assert!(!waiting.is_empty());
+
+    let handled = HANDLED.get_or_init(|| RawValue::new(0).unwrap());
+    let attempt = || {
+        handle_signals_every(Duration::from_millis(10));
+        let start = Instant::now();
+        let builder = Manager::builder().connect_timeout(PATIENCE);
+        let error = builder.connect(format!("unix:{}", path.display())).unwrap_err();
+        (error.to_string(), start.elapsed())
+    };
+    let gave_up = fork(|| {
+        let (error, took) = attempt();
+        error.contains(NO_PLACE) && took >= PATIENCE && took < 10 * PATIENCE
+    });
+    assert!(went_well(gave_up));
+    // One who is let in after many signals finds nobody who talks to it.
+    let seen = handled.get();
+    let let_in = fork(|| !attempt().0.contains(NO_PLACE));
+    until(|| handled.get() > seen + 10);
+    drop(accept(&listener).unwrap());
+    assert!(went_well(let_in));
 }

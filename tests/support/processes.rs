@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test program uses the part it needs")]
 
 use rustix::process::{Pid, Signal, kill_process};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Freezes a process, and returns once every thread of it stands still.
 pub(crate) fn freeze(pid: Pid) {
@@ -30,8 +30,10 @@ pub(crate) fn await_thread_asleep(thread: Pid) {
 
 /// A thread also sleeps for a moment over a lock or a page; one that is found asleep many times in a row waits for the other side.
 fn await_steady(mut asleep: impl FnMut() -> bool) {
+    let start = Instant::now();
     let mut in_a_row = 0;
     while in_a_row < 20 {
+        assert!(start.elapsed() < Duration::from_mins(1), "it does not come to rest");
         in_a_row = if asleep() { in_a_row + 1 } else { 0 };
         std::thread::sleep(Duration::from_millis(1));
     }

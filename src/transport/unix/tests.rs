@@ -2,6 +2,7 @@
 
 use super::*;
 use rustix::net::{accept, bind, connect, listen, socket_with};
+use rustix::thread::gettid;
 use std::path::PathBuf;
 use std::thread;
 
@@ -18,7 +19,15 @@ impl Full {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let address = SocketAddrUnix::new(&path).unwrap();
-        let new = || socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+        let new = || {
+            socket_with(
+                AddressFamily::UNIX,
+                SocketType::STREAM,
+                SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
+                None,
+            )
+            .unwrap()
+        };
         let listener = new();
         bind(&listener, &address).unwrap();
         listen(&listener, 3).unwrap();
@@ -39,16 +48,18 @@ impl Full {
 fn connect_on<'scope>(
     scope: &'scope thread::Scope<'scope, '_>,
     path: &'scope Path,
+    wait: Duration,
 ) -> thread::ScopedJoinHandle<'scope, (io::Result<Socket>, u64)> {
-    let (said, number) = std::sync::mpsc::channel();
+    let (say, said) = std::sync::mpsc::channel();
     let connecting = scope.spawn(move || {
-        said.send(rustix::thread::gettid()).unwrap();
+        say.send(gettid()).unwrap();
         let before = sleeps();
-        let connected = Socket::connect(path, Duration::from_mins(1));
+        let connected = Socket::connect(path, wait);
         (connected, sleeps() - before)
     });
-    let stat = format!("/proc/self/task/{}/stat", number.recv().unwrap().as_raw_nonzero());
-    while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
+    let stat = format!("/proc/self/task/{}/stat", said.recv().unwrap().as_raw_nonzero());
+    let sleeps = |stat: String| stat.contains(") S ");
+    while !connecting.is_finished() && !std::fs::read_to_string(&stat).is_ok_and(sleeps) {
         thread::yield_now();
     }
     connecting
@@ -70,13 +81,13 @@ fn sleeps() -> u64 {
 fn who_finds_the_backlog_full_sleeps_until_there_is_a_place() {
     let full = Full::new();
     thread::scope(|scope| {
-        let connecting = connect_on(scope, &full.path);
-        thread::sleep(Duration::from_millis(200));
+        let connecting = connect_on(scope, &full.path, Duration::from_mins(1));
+        thread::sleep(Duration::from_millis(400));
         assert!(!connecting.is_finished());
         accept(&full.listener).unwrap();
         let (connected, sleeps) = connecting.join().unwrap();
         connected.unwrap();
-        assert!(sleeps < 20, "it slept {sleeps} times");
+        assert!(sleeps < 6, "it slept {sleeps} times");
     });
 }
 
@@ -97,7 +108,7 @@ fn it_hears_of_the_end_of_who_listens() {
     let full = Full::new();
     let path = full.path.clone();
     thread::scope(|scope| {
-        let connecting = connect_on(scope, &path);
+        let connecting = connect_on(scope, &path, Duration::from_mins(1));
         drop(full.listener);
         let (connected, _) = connecting.join().unwrap();
         assert_eq!(connected.unwrap_err().kind(), ErrorKind::ConnectionRefused);
@@ -105,8 +116,11 @@ fn it_hears_of_the_end_of_who_listens() {
 }
 
 #[test]
-fn there_is_no_end_of_time() {
+fn it_waits_for_ever_if_it_is_told_so() {
     let full = Full::new();
-    accept(&full.listener).unwrap();
-    Socket::connect(&full.path, Duration::MAX).unwrap();
+    thread::scope(|scope| {
+        let connecting = connect_on(scope, &full.path, Duration::MAX);
+        accept(&full.listener).unwrap();
+        connecting.join().unwrap().0.unwrap();
+    });
 }
