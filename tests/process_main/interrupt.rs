@@ -133,7 +133,10 @@ impl Run {
             )
             .unwrap()
         };
-        let program = Command::new("/proc/self/exe")
+        // As a terminal's shell starts it, also where this one ignores Ctrl-C, as what a script runs in the background does.
+        let program = Command::new("env")
+            .arg("--default-signal=INT")
+            .arg(std::env::current_exe().unwrap())
             .args(["run-case", case, "inside"])
             .stdin(open())
             .stdout(open())
